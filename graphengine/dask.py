@@ -226,9 +226,9 @@ def _require_scheduler(address: str) -> None:
         except (OSError, ValueError):
             raise
         except Exception as error:  # whatever Dask makes of the answer of something else
-            raise lost(address, RuntimeError("what answers is no scheduler of Dask")) from error
+            raise lost(address, RuntimeError("the address does not belong to a Dask scheduler")) from error
     if found != "Scheduler":
-        raise lost(address, RuntimeError(f"what answers is a {found.lower()} of Dask, not its scheduler"))
+        raise lost(address, RuntimeError(f"what answers is a {found.lower()}of Dask, not a scheduler"))
 
 
 def in_cluster(
@@ -256,7 +256,7 @@ def in_cluster(
 def lost(address: str, error: Exception) -> GraphEngineError:
     """Return the error about a cluster that does not do its work."""
     reason = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
-    message = f"the cluster at {address} does not do the work: {reason}"
+    message = f"the cluster at {address}failed: {reason}"
     return GraphEngineError(message, code="GE418", hint="start it, and run the same command again")
 
 

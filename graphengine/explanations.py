@@ -26,9 +26,9 @@ def explained(code: str) -> dict[str, Any]:
 
 EXPLANATIONS: dict[str, Explanation] = {
     "GE101": Explanation(
-        "The system does not let the file be opened, read or written; its own reason is in the message.",
-        "Check the path, the permissions and the space on the disk. An old file is whole: nothing was written over it. "
-        "Data larger than memory is kept in the folder for temporary files, which TMPDIR names.",
+        "The operating system refused to open, read or write the file; the message has its reason.",
+        "Check the path, the permissions and the space on the disk. An existing file is unchanged. Data "
+        "larger than memory is kept in the folder for temporary files, which TMPDIR sets.",
         "$ graphengine run nowhere.json",
     ),
     "GE102": Explanation(
@@ -44,22 +44,22 @@ EXPLANATIONS: dict[str, Explanation] = {
         "ge.load('linreg', limits=Limits(file_bytes=100))",
     ),
     "GE104": Explanation(
-        "The file is JSON, but its keys `format` and `format_version` do not say that it is a model, or a "
-        "function, of a version that this package reads.",
+        "The file is JSON, but its keys `format` and `format_version` do not identify a model or a function "
+        "of a version that this package reads.",
         'Begin the file with "format": "graphengine.model", "format_version": 1; for a newer version, upgrade'
         " the package.",
         '{"format": "graphengine.model", "format_version": 2}',
     ),
     "GE105": Explanation(
-        "An op belongs to a set that opset_imports does not name, or the version named there is newer than "
-        "the package's.",
+        "An op belongs to an opset that opset_imports does not name, or opset_imports asks for a newer "
+        "version than the package has.",
         "Add the domain of the op to opset_imports, or upgrade the package.",
         '{"opset_imports": {"core": 99}}',
     ),
     "GE110": Explanation(
         "An object has a key that the format does not know. Nothing is ignored: a typo would "
         "otherwise silently fall back to the default.",
-        "Correct the key, remove it, or put what is only for people under `metadata`.",
+        "Correct or remove the key; notes for people belong under `metadata`.",
         '{"inputs": {"x": {"shape": ["N"], "dtyp": "float32"}}}',
     ),
     "GE111": Explanation(
@@ -68,8 +68,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"inputs": {"x": {}}}',
     ),
     "GE112": Explanation(
-        "A value is of another JSON type than the format has there, outside its bounds, or none of the "
-        'possible ones. Nothing is converted: "1" is no number, and 1 is not true.',
+        "A value has the wrong JSON type, is out of range, or is not one of the allowed values. Nothing is "
+        'converted: "1" is not a number, and 1 is not true.',
         "Write the value as the message says.",
         '{"inputs": {"x": {"shape": "N"}}}',
     ),
@@ -84,40 +84,41 @@ EXPLANATIONS: dict[str, Explanation] = {
         "(a file saved as Latin-1 or UTF-16)",
     ),
     "GE122": Explanation(
-        "A key occurs twice in one object, perhaps once with escapes. JSON does not say which counts, and "
-        "programs choose differently.",
+        "A key occurs twice in one object, perhaps once with escapes. JSON does not define which one counts, "
+        "and programs choose differently.",
         "Keep one of the two.",
         '{"name": "a", "name": "b"}',
     ),
     "GE123": Explanation(
         "NaN, Infinity or -Infinity occurs as a bare word. That is not JSON, although some programs write it.",
-        'Write the string "NaN", "Infinity" or "-Infinity" where the format takes such a number.',
+        'Where the format allows such a number, write the string "NaN", "Infinity" or "-Infinity".',
         '{"metadata": {"a": NaN}}',
     ),
     "GE124": Explanation(
-        "A number is so large that as a double it is infinite.",
+        "A number is too large for a double, which would be infinite.",
         'Write a number up to 1.7976931348623157e308, or the string "Infinity".',
         '{"metadata": {"a": 1e999}}',
     ),
     "GE125": Explanation(
-        "An integer does not fit 64 bits, or is given where a floating-point number is meant and is beyond "
-        "2^53, from where on not every integer is a double: it would silently be rounded.",
-        "Write a floating-point number as one, 1e30; keep long integers in strings or under an integer dtype.",
+        "An integer does not fit into 64 bits, or a floating-point number is written as an integer beyond "
+        "2^53. Not every such integer is a double, so it would be rounded silently.",
+        "Write floating-point numbers with an exponent, 1e30; store long integers as strings or in an input "
+        "of integer dtype.",
         '{"parameters": {"p": {"shape": [], "initializer": {"type": "constant", "value": 9007199254740993}}}}',
     ),
     "GE126": Explanation(
-        "A string has an escape from \\ud800 to \\udfff without its other half: that is no character.",
+        "A string has an escape from \\ud800 to \\udfff without its other half, which is not a character.",
         "Write both halves of the pair, or the character itself.",
         '{"name": "\\ud800"}',
     ),
     "GE127": Explanation(
         "Something other than white space follows the JSON value.",
-        "Remove it. A file has one value; two models are two files.",
+        "Remove it. A file has one value; write two models into two files.",
         '{"name": "m"} {"name": "n"}',
     ),
     "GE130": Explanation(
         "Arrays and objects are nested deeper than the limit depth, 64 levels.",
-        "No model needs that; where it is meant, raise the limit.",
+        "No model should need this; raise the limit if it is intended.",
         "[" * 65 + "]" * 65,
     ),
     "GE131": Explanation(
@@ -126,33 +127,34 @@ EXPLANATIONS: dict[str, Explanation] = {
         "ge.load('linreg', limits=Limits(values=10))",
     ),
     "GE132": Explanation(
-        "The file has more nodes than the limit nodes, one million, or its nodes have more outputs than 131,072 "
-        "and, on average, than the limit node_outputs, 32.",
-        "Raise the limit if that is meant.",
+        "The file has more nodes than the limit nodes, one million. Or its nodes have more than 131,072 "
+        "outputs and, on average, more than the limit node_outputs, 32.",
+        "Raise the limit if this is intended.",
         "ge.load('linreg', limits=Limits(nodes=3))",
     ),
     "GE133": Explanation(
-        "Inputs, parameters, state, the results of all nodes and large arrays on the way to them take more bytes "
-        "together than the limit array_bytes, 1 GiB. That is computed from shapes before anything is made: once when a "
-        "model is loaded, with unknown sizes as 1, and again with the sizes of each batch. What a node gives whose "
-        "sizes are values is counted when they are there, before it runs. Or data that stays on disk, because "
-        "it is larger than a quarter of the limit data_bytes, 1 GiB, cannot be read in small pieces, or takes more "
-        "temporary files than the limit disk_bytes, 64 GiB.",
+        "Inputs, parameters, state, the results of all nodes and large intermediate arrays together take more "
+        "bytes than the limit array_bytes, 1 GiB. The bytes are computed from shapes before anything is "
+        "allocated: once when a model is loaded, with 1 for unknown sizes, and again with the sizes of each "
+        "batch. If the sizes of a result are themselves values, they are checked right before the node runs. "
+        "The code also means that data on disk, which is larger than a quarter of the limit data_bytes, 1 "
+        "GiB, cannot be read in small pieces, or needs more temporary disk space than the limit disk_bytes, "
+        "64 GiB.",
         "Use smaller batches, correct the reported shape, or raise the limit: Limits(array_bytes=2**33), "
         "--limit array_bytes=8GiB.",
         '{"inputs": {"x": {"shape": [1000000000, 1000000000]}}}',
     ),
     "GE134": Explanation(
-        "A declared shape, or the result of a node, has more elements than an array can have: 2^63 or more, or the "
-        "product of more than 63 symbols, which would be as many as soon as each is 2. Or a size is longer than a "
-        "thousand characters.",
-        "Correct the shape. In a chain of nodes that multiply sizes, the first node that goes too far is reported.",
+        "A declared shape, or the result of a node, has more elements than an array can have: 2^63 or more, "
+        "or a product of more than 63 symbols, which reaches 2^63 if each symbol is 2. Or a size is written "
+        "with more than a thousand characters.",
+        "Correct the shape. In a chain of nodes that multiply sizes, the first node beyond the limit is reported.",
         '{"inputs": {"x": {"shape": ["N^64"]}}}',
     ),
     "GE135": Explanation(
-        "The loops of a graph (op `scan`) have more steps together than the limit steps, ten million. A loop within a "
-        "loop counts once for each step around it. It is counted before anything runs, and again with the sizes of a "
-        "batch.",
+        "The loops of a graph (op `scan`) together have more steps than the limit steps, ten million. A "
+        "nested loop counts once for each step of the outer loop. Steps are counted before anything runs, and "
+        "again with the sizes of a batch.",
         "Use shorter sequences or a smaller length, or raise the limit: `--limit steps=100000000`.",
         "(a node of op `scan` with a `length` of a thousand million)",
     ),
@@ -167,58 +169,57 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"nodes": [{"id": "x", "op": "neg", "inputs": ["x"]}], "outputs": {"z": "x"}}',
     ),
     "GE210": Explanation(
-        "A name refers to nothing: no input, parameter, state, node or output port is called so; or an input,"
-        " data source, loss or update rule of that name is not there.",
-        "Correct the name; the message has the nearest one. Names are case-sensitive.",
+        "A name is not defined: there is no input, parameter, state, node, output port, data source, loss or "
+        "update rule with that name.",
+        "Correct the name; the message suggests the most similar one. Names are case-sensitive.",
         '{"nodes": [{"id": "z", "op": "neg", "inputs": ["xx"]}]}',
     ),
     "GE211": Explanation(
-        "No op of that name is registered. A file never loads code, so an op of your own is known only if you"
-        " name its module.",
+        "No op of that name is registered. A file never loads code, so your own op is only known if you name "
+        "its module.",
         "Correct the name (`graphengine ops` lists all), or pass --plugin my_nodes.py.",
         '{"nodes": [{"id": "z", "op": "negg", "inputs": ["x"]}]}',
     ),
     "GE212": Explanation(
-        "A node has another number of inputs than its op, or names one that the op does not have.",
-        "Give the inputs that the message lists; `graphengine ops NAME` has them in detail.",
+        "A node has too many or too few inputs for its op, or names an input that the op does not have.",
+        "Give the inputs that the message lists; `graphengine ops NAME` describes them.",
         '{"nodes": [{"id": "z", "op": "mul", "inputs": ["x"]}]}',
     ),
     "GE213": Explanation(
-        "A node has an attribute that its op does not have, lacks one that it needs, or gives it a wrong value.",
+        "A node has an attribute that its op does not have, lacks a required one, or gives one an invalid value.",
         "`graphengine ops NAME` lists the attributes with their types and defaults.",
         '{"nodes": [{"id": "z", "op": "sum", "inputs": ["x"], "attributes": {"axes": 0}}]}',
     ),
     "GE214": Explanation(
-        "Nodes depend on each other in a circle, so none of them can run first. The message shows a shortest one.",
-        "Break the circle. What is to be kept from one step to the next is `state`.",
+        "Nodes depend on each other in a cycle, so none of them can run first. The message shows a shortest cycle.",
+        "Break the cycle. To keep a value from one step to the next, declare it as `state`.",
         '{"nodes": [{"id": "z", "op": "neg", "inputs": ["z"]}]}',
     ),
     "GE215": Explanation(
-        "Functions call each other in a circle. A call is replaced by the nodes of the function, which would "
-        "never end.",
+        "Functions call each other in a cycle. Calls are replaced by the nodes of the function, which would never end.",
         "Remove one of the calls.",
         '{"functions": {"f": {"inputs": {"x": {}}, "nodes": [{"id": "a", "op": "f", "inputs": ["x"]}], '
         '"outputs": {"out": "a"}}}}',
     ),
     "GE216": Explanation(
-        "With all calls replaced by the nodes of the functions, the graph would have more nodes, text, "
-        "levels of calls or outputs of nodes than the limits nodes, function_bytes, function_depth and node_outputs. "
-        "Or the text would be longer than 4 MiB and than 64 times the calls and functions themselves, the limit "
-        "function_growth. All but the outputs is counted before any call is replaced.",
-        "Call less, or raise the limit.",
+        "After all calls are replaced by the nodes of the functions, the graph would exceed one of the limits "
+        "nodes, function_bytes, function_depth and node_outputs. Or its text would be longer than 4 MiB and "
+        "longer than 64 times the calls and functions themselves, the limit function_growth. All limits but "
+        "node_outputs are checked before any call is replaced.",
+        "Make fewer calls, or raise the limit.",
         "(thirty functions, each of which calls the next one twice: 2^30 nodes)",
     ),
     "GE301": Explanation(
         "The shapes or dtypes of a node's inputs do not fit its op. Two symbols never broadcast against each "
-        "other: a model in which two sizes are equal says so with one symbol. Or the update of a state is not of the "
-        "shape and dtype that the state is declared with, and keeps.",
-        "Correct the declared shapes, or reshape in between; a node of op cast changes a dtype.",
+        "other: use one symbol for two sizes that are equal. Or the update of a state does not have the "
+        "declared shape and dtype of the state.",
+        "Correct the declared shapes, or insert a node that reshapes; a node of op cast changes a dtype.",
         '{"inputs": {"x": {"shape": [3]}, "y": {"shape": [4]}}, "nodes": [{"id": "z", "op": "add", "inputs": '
         '["x", "y"]}]}',
     ),
     "GE302": Explanation(
-        "A stored value does not have the shape or dtype that is declared, is not a regular array of numbers,"
-        " or the sizes of a parameter are no numbers.",
+        "A stored value does not have the declared shape or dtype or is not a regular array of numbers, or a "
+        "size of a parameter is not a number.",
         "Correct the value or the declaration.",
         '{"parameters": {"p": {"shape": [2], "initializer": {"type": "zeros"}, "value": [1.0]}}}',
     ),
@@ -228,33 +229,34 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"training": {"loss": "z", "optimizer": {"type": "sgd", "learning_rate": 0.1}, "epochs": 1}}',
     ),
     "GE304": Explanation(
-        "An initializer `from_data` names a value that depends on what is trained or has no axis of samples, or whose "
-        "statistic has another shape or dtype than the parameter.",
+        "An initializer `from_data` names a value that depends on trained parameters or has no axis of "
+        "samples, or the statistic does not have the shape and dtype of the parameter.",
         "Name an input, or a value that depends on inputs only; its shape without the first axis is the parameter's.",
         '{"parameters": {"w": {"shape": [3], "initializer": {"type": "from_data", "statistic": "mean", "of": "x"}}}}',
     ),
     "GE305": Explanation(
-        "A graph is exported, and a node cannot be written: ONNX has no counterpart of its op, of a user's own node or "
-        "of a shape that is known only at run time; the source of its class cannot be part of a Python file; C has no "
-        "code for it. Each such node is listed with the reason.",
-        "Replace the node, or export to ONNX with `--outputs` only what does not depend on it.",
+        "A node of the exported graph cannot be written: ONNX has no equivalent for its op, for a custom node "
+        "or for a shape that is only known at run time; the source code of its class cannot be part of a "
+        "Python file; or there is no C code for it. Each such node is listed with the reason.",
+        "Replace the node, or export to ONNX only outputs that do not depend on it, with `--outputs`.",
         "$ graphengine export wrong.json -o wrong.onnx",
     ),
     "GE306": Explanation(
-        "An ONNX file has an op that has no counterpart here, or whose axes, sizes or numbers of iterations are "
-        "computed at run time. Each op and reason is listed once, with the nodes.",
+        "An ONNX file has an op without an equivalent here, or one whose axes, sizes or numbers of iterations "
+        "are computed at run time. Each op and reason is listed once, with the nodes.",
         "Fix the value of an input with `--fix`, a size with `--size`, or keep only what comes before the op with "
         "`--head`.",
         "$ graphengine import detector.onnx -o detector.json",
     ),
     "GE307": Explanation(
-        "The file that is imported is not in the format of ONNX, or has no graph.",
+        "The imported file is not in the ONNX format, or has no graph.",
         "Give an ONNX file. A file with weights alone, such as external data, is not one.",
         "$ graphengine import weights.bin -o model.json",
     ),
     "GE401": Explanation(
-        "An input that the asked outputs depend on was not given.",
-        "Give it; the message has its shape. `predict` needs only what the asked outputs depend on.",
+        "An input that the requested outputs depend on was not given.",
+        "Give the input; the message has its shape. `predict` only needs the inputs that the requested "
+        "outputs depend on.",
         "model.forward()",
     ),
     "GE402": Explanation(
@@ -263,19 +265,20 @@ EXPLANATIONS: dict[str, Explanation] = {
         "model.forward(xx=[1.0])",
     ),
     "GE403": Explanation(
-        "An array has another number of dimensions, or another size, than the input declares.",
+        "The number of dimensions or a size of an array differs from the declaration of the input.",
         "Reshape the array, or declare the shape with a symbol.",
         "model.forward(x=[[1.0]])",
     ),
     "GE404": Explanation(
-        "An array's numbers are of another kind than the input's dtype, such as floats for integers, the dtype "
-        "does not have one of them, such as 300 for int8, or the array holds no numbers.",
+        "The numbers of an array are of another kind than the dtype of the input, such as floats for "
+        "integers; one of them is out of range for the dtype, such as 300 for int8; or the array does not "
+        "contain numbers.",
         "Convert it: numpy.asarray(x, dtype).",
         "model.forward(x=['a'])",
     ),
     "GE405": Explanation(
         "Two inputs share a symbolic size and have different numbers for it.",
-        "Give arrays that agree, or use two symbols.",
+        "Give arrays with matching sizes, or use two symbols.",
         "model.forward(x=[1.0, 2.0], y=[1.0])",
     ),
     "GE406": Explanation(
@@ -286,41 +289,42 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE410": Explanation(
         "A node's own code failed with these values; the message names node, op, arguments and shapes.",
-        "Look at the reported values. In a function's node, the id is the way of calls: `layer/z`.",
+        "Check the reported values. The id of a node in a function is the path of calls: `layer/z`.",
         "(a node of op `gather` with the index 5 in an array of two)",
     ),
     "GE411": Explanation(
-        "There is no such gradient: it was asked of something that is no floating-point scalar, or a node on "
-        "the way has no `backward`.",
-        "Differentiate a scalar; give the node class a `backward`, or stop asking for gradients through it.",
+        "The gradient does not exist: the value to differentiate is not a floating-point scalar, or a node on "
+        "the path has no `backward`.",
+        "Differentiate a scalar. Add a `backward` to the node class, or request only gradients that do not "
+        "pass through it.",
         "model.forward(x=[1.0, 2.0]).backward(of='z', wrt='x')",
     ),
     "GE412": Explanation(
-        "The gradient that `backward` gives is not the slope of `forward`.",
-        "Correct `backward`; the message has both numbers at the worst place.",
+        "The gradient that `backward` returns is not the slope of `forward`.",
+        "Correct `backward`; the message has both numbers where they differ most.",
         "(a class `Cube` whose backward gives `grad * x**2`: the slope is 3 * x**2)",
     ),
     "GE413": Explanation(
-        "With --check-finite, a node gave NaN or an infinite number although all that it read was finite.",
-        "Look at the reported inputs: a logarithm of 0, a division by 0, an overflow.",
+        "With --check-finite, a node computed NaN or an infinite number from finite inputs.",
+        "Check the reported inputs for a logarithm of 0, a division by 0 or an overflow.",
         "$ graphengine run model.json --input x=0 --check-finite",
     ),
     "GE414": Explanation(
-        "Data that does not fit into memory is worked on in batches, and so is a batch with 'accumulate'. Sums, maxima "
-        "and what is made of them merge over batches. This node needs all samples at once, and there is no room for "
-        "them.",
-        "Raise the limit array_bytes, use ops that merge, such as sum, mean and max, or, if the node is one of yours, "
+        "Data that does not fit into memory is processed in batches, and with 'accumulate' a batch is "
+        "processed in parts. Sums, maxima and values computed from them merge over batches. This node needs "
+        "all samples at once, and they do not fit into memory.",
+        "Raise the limit array_bytes, use ops that merge, such as sum, mean and max, or, for your own node, "
         "declare in its class how it merges: merge = 'sum'.",
         "$ graphengine --limit array_bytes=1MiB run model.json",
     ),
     "GE415": Explanation(
-        "The initializer of a parameter takes its numbers from the rows of a training, and there was none yet.",
-        "Train the model and use the saved file, or call model.initialize(), which computes these values alone.",
+        "The initializer of a parameter computes its value from the training rows, and the model was not trained yet.",
+        "Train the model and use the saved file, or call model.initialize(), which computes only these values.",
         "$ graphengine run untrained.json",
     ),
     "GE416": Explanation(
-        "A training runs on the jax backend, whose loop is compiled, and a node has code that only Python runs: its "
-        "`forward` or `backward` looks at values or calls what is no op.",
+        "A training runs on the jax backend, which compiles its loop, and a node has code that only Python "
+        "can run: its `forward` or `backward` depends on values or calls functions that are not ops.",
         "Write the node with NumPy functions that can be recorded, or train with another backend.",
         "$ graphengine run wrong.json --plugin nodes.py --backend jax",
     ),
@@ -331,13 +335,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "$ graphengine predict linreg --input 'x=[1, 2]' --input 'y=[1, 2]' --output loss --row-stable",
     ),
     "GE418": Explanation(
-        "The processes that share the work died one after the other, or the scheduler of the cluster did not answer. "
-        "Often the memory of the machine was used up.",
-        "Use fewer workers, or start the scheduler again, and run the same command: what is done is not done again.",
+        "The worker processes died one after the other, or the scheduler of the cluster did not answer. Often "
+        "the machine ran out of memory.",
+        "Use fewer workers, or start the scheduler again, and repeat the command: it keeps the finished parts.",
         "$ graphengine score model.json --data 'data/*.parquet' -o scored --dask tcp://127.0.0.1:1",
     ),
     "GE501": Explanation(
-        "The file of a data source is not there or cannot be read as what it is declared to be.",
+        "The file of a data source does not exist, or cannot be read as the declared type.",
         "Check the path, which is relative to the model file, and the type.",
         '{"data": {"d": {"type": "csv", "path": "gone.csv"}}}',
     ),
@@ -347,113 +351,114 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"data": {"d": {"type": "csv", "path": "d.csv", "columns": {"x": "b"}}}}',
     ),
     "GE503": Explanation(
-        "A value in the data is missing, is no number, does not fit the dtype or, for training, is not finite.",
+        "A value in the data is missing, is not a number, is out of range for the dtype or, for training, is "
+        "not finite.",
         "Correct the reported row, or leave it out.",
         '{"data": {"d": {"type": "inline", "values": {"x": [1.0, null]}}}}',
     ),
     "GE504": Explanation(
         "A path in a model file is absolute, leaves the folder of the file, goes through a link, or names "
-        "something that is no plain file; or a file is to be written over a link or a device, or a log to be added to "
-        "a file that is none.",
-        "Put the data inside the model's folder and name it plainly, data/train.csv; write into a new file.",
+        "something that is not a plain file. Or the target of a file to be written is a link or a device, or "
+        "the target of a log is a file that is not a log.",
+        "Put the data inside the model's folder and use a relative path, data/train.csv; write to a new file.",
         '{"data": {"d": {"type": "csv", "path": "../d.csv"}}}',
     ),
     "GE505": Explanation(
         "Arrays of a data source have different numbers of rows, or do not fit the shapes and dtypes of the inputs.",
-        "Make them agree; docs/training.md explains what a batch is.",
+        "Correct the sizes; docs/training.md explains what a batch is.",
         "model.train({'x': [1.0, 2.0], 'y': [1.0]})",
     ),
     "GE506": Explanation(
-        "The sha256 of a file of tensors is not the one in the model: the two do not belong together.",
-        "Copy the file that was saved with the model beside it again.",
+        "The sha256 of a tensor file differs from the one in the model: the two files do not belong together.",
+        "Put the tensor file that was saved with the model beside it.",
         "(weights.safetensors of yesterday beside the model of today)",
     ),
     "GE507": Explanation(
-        "A column has no value in any row that is trained on, an infinite one, or so many different ones that their "
-        "mode does not fit into memory.",
+        "A column has no value in any training row, has an infinite value, or has too many different values "
+        "to find the most frequent one in memory.",
         "Leave the column out, or choose another statistic.",
         "model.train(data={'x': [float('nan')]})",
     ),
     "GE601": Explanation(
-        "A loss, gradient, parameter or slot of the optimizer became NaN or infinite: the square of a gradient of 1e20 "
-        "does in single precision, and no further step would move the parameter. The message says at which iteration "
-        "and in which node first; the model keeps its last finite values.",
+        "A loss, gradient, parameter or slot of the optimizer became NaN or infinite, such as the square of a "
+        "gradient of 1e20 in single precision. No further step could move the parameter. The message names "
+        "the iteration and the first node; the model keeps its last finite values.",
         "Use a smaller learning rate, scale inputs to about 1, or clip the gradient.",
         "model.train(learning_rate=1e200)",
     ),
     "GE602": Explanation(
-        "Something that a training needs is missing: data, a limit, something trainable, a training section.",
-        "The message says what; keywords of `train` replace keys of the file.",
+        "Something that a training needs is missing: data, a limit, a trainable parameter, or a training section.",
+        "Add what the message names; keywords of `train` override keys of the file.",
         "model.train({'x': [1.0]})",
     ),
     "GE603": Explanation(
         "A checkpoint cannot be read, belongs to another model, data or settings, or is beyond the end of this one.",
-        "Resume the training that wrote it, with limits it has not reached, or begin anew in another folder.",
+        "Resume the training that wrote it, with limits that it has not reached, or start in another folder.",
         "(a checkpoint written with another learning rate)",
     ),
     "GE604": Explanation(
-        "A solver ended at a limit, or where it could gain nothing more although the slope is not zero. Where a fit "
-        "converges, the slope is zero and no direction is known that leads down. The values so far are printed and "
-        "saved.",
-        "Raise max_iterations, start from other values, or write the model with other parameters: a sum of squares "
-        "that falls forever has no minimum.",
+        "A solver reached a limit, or could not reduce the loss further although the gradient is not zero. At "
+        "a converged fit the gradient is zero and no direction is known in which the loss decreases. The "
+        "values so far are printed and saved.",
+        "Raise max_iterations, start from other values, or parametrize the model differently: a sum of "
+        "squares that decreases without bound has no minimum.",
         "$ graphengine fit thurber --max-iterations 3",
     ),
     "GE605": Explanation(
-        "The loss is larger at the end of a training than at its beginning, so the model is worse than before. It is a "
-        "warning: the values are finite, and the result is there.",
+        "The loss is larger at the end of a training than at its beginning, so the model is worse than "
+        "before. It is a warning: the values are finite, and the result is available.",
         "Lower the learning rate, scale the inputs to about 1, and look for shapes that broadcast by mistake, such as "
         "(N, 1) and (N,).",
         "$ graphengine train linreg --learning-rate 1.0 --epochs 5",
     ),
     "GE606": Explanation(
-        "A checkpoint was written with another backend, version, matrix library, SIMD group or number of threads. Sums "
-        "may be added in another order there, so the resumed training may differ from an uninterrupted one in the last "
-        "bits. It is a warning.",
-        "Resume with what the message names, or accept other last bits.",
+        "A checkpoint was written with another backend, version, matrix library, SIMD group or number of "
+        "threads. Sums may now be added in another order, so the resumed training may differ from an "
+        "uninterrupted one in the last bits. It is a warning.",
+        "Resume in the environment that the message names, or accept that the last bits may differ.",
         "(a checkpoint of another machine, and --resume)",
     ),
     "GE607": Explanation(
-        "The workers that compute the gradients of a training, or the scheduler that knows them, are gone. A worker "
-        "that ends is replaced, and its shards are computed again; this is an error where none is left. With a folder "
-        "for checkpoints all iterations before are saved.",
+        "The workers that compute the gradients of a training, or their scheduler, are gone. A worker that "
+        "ends is replaced, and its shards are computed again; the error means that none is left. With a "
+        "checkpoint folder all completed iterations are saved.",
         "Start the scheduler and the workers again, and resume: --checkpoint FOLDER --resume. The bits do not depend "
         "on how many workers there are.",
         "(a scheduler that is stopped during a training)",
     ),
     "GE701": Explanation(
-        "A node class breaks the node contract; the message shows how to write it.",
-        "docs/custom_nodes.md has the contract.",
+        "A node class violates the node contract; the message shows how to write it.",
+        "See docs/custom_nodes.md for the contract.",
         "(a node class without a `forward`)",
     ),
     "GE702": Explanation(
-        "Two classes register one name.",
-        "Choose another name, in a domain of your own, or pass replace=True.",
+        "Two classes register the same name.",
+        "Choose another name, in your own domain, or pass replace=True.",
         "@ge.register('neg')",
     ),
     "GE801": Explanation(
-        "The command line, or a call, asks for something that there is not.",
-        "graphengine COMMAND --help.",
+        "The command line, or a call, asks for something that does not exist or is not allowed.",
+        "Read the message; `graphengine COMMAND --help` lists the options.",
         "$ graphengine run",
     ),
     "GE802": Explanation(
-        "A plugin is not there, or failed while it was loaded; its own error is in the message.",
+        "A plugin was not found, or raised an error while it was loaded; the message has that error.",
         "Name a .py file, a module that can be imported, or an entry point of the group graphengine.nodes.",
         "$ graphengine ops --plugin nowhere.py",
     ),
     "GE803": Explanation(
-        "Something asked for needs a package that is not installed.",
+        "The command or call needs a package that is not installed.",
         "Install the extra that the message names: pip install 'graphengine[...]'.",
         "(data of type parquet without pyarrow)",
     ),
     "GE901": Explanation(
-        "Two operands have the same size on different axes, such as (N, 1) and (N,), so their difference is (N, N): "
-        "each sample with each other one, and a loss adds all pairs up. It is a warning, and given only where the "
-        "shorter operand lacks the axis, no `expand_dims`, `reshape`, `transpose` or `keepdims` writes down the axis "
-        "of size 1, a size in numbers is that of the samples on both sides, and a loss, a metric or a scalar output "
-        "depends on the result.",
-        "Give both the same shape: a node of op `squeeze` on the one, of op `expand_dims` on the other, or another "
-        "declared shape. Where all pairs are meant, as for distances, make the axis with a node of op `expand_dims`.",
+        "Two operands have the same size on different axes, such as (N, 1) and (N,), so their difference is "
+        "(N, N): it pairs each sample with every other one, and a loss adds up all pairs. It is a warning. It "
+        "is only given if the shorter operand lacks the axis, no `expand_dims`, `reshape`, `transpose` or "
+        "`keepdims` creates the axis of size 1 explicitly, a numeric size is that of the samples on both "
+        "sides, and a loss, a metric or a scalar output depends on the result.",
+        "Give both the same shape, with a node of op `squeeze` or `expand_dims` or another declared shape. If "
+        "all pairs are intended, as for distances, create the axis with a node of op `expand_dims`.",
         "(loss = mean((y - x @ w)^2) with y of shape [N] and w of shape [F, 1])",
     ),
     "GE902": Explanation(
@@ -463,14 +468,15 @@ EXPLANATIONS: dict[str, Explanation] = {
         "(a parameter `bias` that no node reads)",
     ),
     "GE903": Explanation(
-        "A prediction depends on trainable parameters whose values come from their initializers: the file has no "
-        "values for them, and they were not trained. It is a warning: the numbers are those of the model at its start.",
+        "A prediction depends on trainable parameters whose values come from their initializers: the file has "
+        "no values for them, and they were not trained. It is a warning: the prediction is that of the "
+        "untrained model.",
         "Train the model, save it, and predict with the file that was saved.",
         "$ graphengine predict linreg --input x=[1]",
     ),
     "GE904": Explanation(
-        "One step of the training, its values, gradients and what the update rule computes, takes more memory than the "
-        "limit array_bytes, by an estimate from the declared sizes. It is a warning, because a prediction may fit.",
+        "By an estimate from the declared sizes, the values, gradients and updates of one training step take "
+        "more memory than the limit array_bytes. It is a warning, because a prediction may fit.",
         "Use a smaller batch_size, set accumulate, or raise the limit: --limit array_bytes=4GiB.",
         "$ graphengine --limit array_bytes=1MiB validate mlp_digits",
     ),

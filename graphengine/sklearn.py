@@ -204,7 +204,7 @@ class _GraphPredictor(_GraphEstimator):
         overrides = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         given = [name for name, value in overrides.items() if value is not None]
         if given and self.model is None and not self.units:
-            what = f"{' and '.join(given)} mean{'s' * (len(given) == 1)} nothing to it"
+            what = f"{' and '.join(given)} cannot be set for it"
             raise ValueError(
                 f"without units the model is linear and fitted by a solver: {what}; pass units=(32,), or a model"
             )

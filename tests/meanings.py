@@ -118,7 +118,7 @@ def of_class_losses(name, attributes, arrays):
     }
 
 
-# ---------------------------------------------------------------- normalisation, attention
+# ---------------------------------------------------------------- normalization, attention
 
 
 def of_rows(name, attributes, arrays):

@@ -111,7 +111,7 @@ def test_weights_of_samples_count_as_in_the_whole_batch(case, batch_size, accumu
 
 
 def norm_layer():
-    """Batch normalisation in training mode, whose statistics are those of the batch, and kept as state."""
+    """Batch normalization in training mode, whose statistics are those of the batch, and kept as state."""
     names = ["mean", "var"]
     inputs = ["z", "c", "c", *[f"running_{name}" for name in names]]
     nodes = {"norm": ("batch_norm", inputs, {"axis": 1}), "h": ("tanh", ["norm"]), "loss": ("mean", ["h"])}
@@ -158,7 +158,7 @@ LOSSES = {
         },
         {},
     ),
-    "batch normalisation": norm_layer(),
+    "batch normalization": norm_layer(),
 }
 LOSSES["one minus r2"] = (
     {

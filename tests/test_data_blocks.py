@@ -87,7 +87,7 @@ def test_a_fit_in_blocks_is_that_of_curve_fit(asked, options, small_blocks):
         **options,
     )
     assert fit.converged
-    assert fit.r2_is_centred
+    assert fit.r2_is_centered
     np.testing.assert_allclose([fit.parameters[name] for name in "abc"], best, rtol=1e-8)
     np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-6)
 
@@ -100,7 +100,7 @@ def test_a_fit_in_blocks_is_that_in_one(asked, monkeypatch):
     assert fit.converged
     np.testing.assert_allclose([fit.parameters[name] for name in "abc"], [*whole.parameters.values()], rtol=1e-9)
     np.testing.assert_allclose(fit.covariance, whole.covariance, rtol=1e-8)
-    assert fit.r2_is_centred == whole.r2_is_centred
+    assert fit.r2_is_centered == whole.r2_is_centered
     assert (fit.r2 or 0.0) == pytest.approx(whole.r2 or 0.0, rel=1e-9)
 
 

@@ -100,7 +100,7 @@ def test_r2_of_a_weighted_regression_is_about_the_weighted_mean():
     slope, intercept = np.polyfit(LINE["x"], LINE["y"], 1, w=np.sqrt(weights))
     errors = LINE["y"] - slope * LINE["x"] - intercept
     about = LINE["y"] - np.average(LINE["y"], weights=weights)
-    assert fit.r2_is_centred
+    assert fit.r2_is_centered
     assert fit.r2 == pytest.approx(1 - weights @ errors**2 / (weights @ about**2), rel=1e-12)
 
 
@@ -108,7 +108,7 @@ def test_r2_of_a_weighted_regression_is_about_the_weighted_mean():
     ("asked", "code", "text"),
     [
         ({"sigma": "nothing"}, "GE210", "sigma 'nothing' is not defined"),
-        ({"sigma": "s", "weights": "s"}, "GE112", "'sigma' and 'weights' say the same"),
+        ({"sigma": "s", "weights": "s"}, "GE112", "'sigma' and 'weights' are alternatives"),
         ({"sigma": "a"}, "GE112", "depends on trainable parameters"),
         ({"robust": "tukey"}, "GE112", "is not possible here"),
         ({"robust": "huber", "robust_scale": 0.0}, "GE112", "greater than 0"),

@@ -533,7 +533,7 @@ def test_columns_with_an_order_are_an_image_or_a_series(tmp_path, kind, target):
     [
         (["cnn", "--target", "y"], "the pixels of a square image, row by row, and 'town' is a category"),
         (["lstm", "--target", "y"], "the steps of a series, and 'town' is a category"),
-        (["cnn", "--target", "y", "--exclude", "town"], "6 columns of numbers are no square image"),
+        (["cnn", "--target", "y", "--exclude", "town"], "6 columns of numbers do not form a square image"),
         (["linear", "--target", "up", "--task", "classification"], "'linear' does no classification; choose logistic"),
         (["logistic", "--target", "up", "--task", "regression"], "'logistic' does no regression; choose linear"),
         (["mlp", "--target", "town", "--task", "regression"], "has texts, and a regression predicts numbers"),

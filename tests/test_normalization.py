@@ -1,4 +1,4 @@
-"""Batch normalisation and dropout in a file: training moves the statistics and drops values, inference does neither."""
+"""Batch normalization and dropout in a file: training moves the statistics and drops values, inference does neither."""
 
 import numpy as np
 import pytest

@@ -41,13 +41,13 @@ def long_chain(count):
     return model(nodes, parameters={"x": 0.5})
 
 
-def rectangles(panel, labelled):
+def rectangles(panel, labeled):
     """Everything in a panel that is read, as (what, left, top, right, bottom), from the sizes of its text."""
     for shape in panel.shapes:
         x, y = shape.place.x, shape.place.y
         yield shape.key, x, y - shape.size.height / 2, x + shape.size.width, y + shape.size.height / 2
     for wire in panel.wires:
-        end, label = wire.points[-1], labelled(wire.link)
+        end, label = wire.points[-1], labeled(wire.link)
         for text, top, bottom in ((label.above, -15, -2), (label.below, 4, 17)):
             if text:
                 yield text, end.x - 7 - text_width(text, LABEL), end.y + top, end.x - 7, end.y + bottom
@@ -55,8 +55,8 @@ def rectangles(panel, labelled):
 
 def traced_panels(loaded, folded=True):
     inputs = None if loaded.document.data else dict.fromkeys(loaded.graph.inputs, 1.5)
-    labelled = TraceLabels(trace(loaded, inputs))
-    return list(panels_of(loaded.graph, texts_of(labelled), folded=folded)), labelled
+    labeled = TraceLabels(trace(loaded, inputs))
+    return list(panels_of(loaded.graph, texts_of(labeled), folded=folded)), labeled
 
 
 CASES = [*SHIPPED, "layers", "layers, unfolded", "chain"]
@@ -72,17 +72,17 @@ def case(which):
 
 @pytest.mark.parametrize("which", CASES, ids=str)
 def test_no_labels_and_shapes_overlap(which):
-    panels, labelled = case(which)
+    panels, labeled = case(which)
     for panel in panels:
-        for (one, a, b, c, d), (other, e, f, g, h) in combinations(rectangles(panel, labelled), 2):
+        for (one, a, b, c, d), (other, e, f, g, h) in combinations(rectangles(panel, labeled), 2):
             assert c <= e or g <= a or d <= f or h <= b, (one, other)
 
 
 @pytest.mark.parametrize("which", CASES, ids=str)
 def test_everything_lies_inside_the_frame_and_text_inside_its_shape(which):
-    panels, labelled = case(which)
+    panels, labeled = case(which)
     for panel in panels:
-        for _, left, top, right, bottom in rectangles(panel, labelled):
+        for _, left, top, right, bottom in rectangles(panel, labeled):
             assert 0 <= left < right <= panel.width
             assert 0 <= top < bottom <= panel.height
         for shape in panel.shapes:
@@ -121,9 +121,9 @@ def test_links_that_need_not_cross_do_not():
 
 def test_the_labels_are_value_and_gradient_of_each_edge():
     traced = trace(ge.load(MODELS / "linreg_single_sample.json"), {"x": 3.0, "y": 10.0})
-    labelled = TraceLabels(traced)
-    (panel,) = panels_of(ge.load(MODELS / "linreg_single_sample.json").graph, texts_of(labelled))
-    reported = {(wire.link.value, wire.link.target): tuple(labelled(wire.link)) for wire in panel.wires}
+    labeled = TraceLabels(traced)
+    (panel,) = panels_of(ge.load(MODELS / "linreg_single_sample.json").graph, texts_of(labeled))
+    reported = {(wire.link.value, wire.link.target): tuple(labeled(wire.link)) for wire in panel.wires}
     assert reported == {
         ("theta", "y_hat"): ("2", "-24", False),
         ("x", "y_hat"): ("3", "", True),
@@ -138,15 +138,15 @@ def test_the_labels_are_value_and_gradient_of_each_edge():
 def test_a_closed_box_gets_the_sum_of_what_its_uses_get():
     nodes = {"f/a": ("mul", ["x", 3.0]), "f/b": ("square", ["x"]), "f": ("add", ["f/a", "f/b"])}
     loaded = model(nodes, parameters={"x": 2.0})
-    labelled = TraceLabels(trace(loaded))
-    panels = list(panels_of(loaded.graph, texts_of(labelled)))
+    labeled = TraceLabels(trace(loaded))
+    panels = list(panels_of(loaded.graph, texts_of(labeled)))
     (link,) = [wire.link for wire in panels[0].wires if wire.link.value == "x"]
-    assert labelled(link) == ("2", "7", False)
+    assert labeled(link) == ("2", "7", False)
     assert [panel.title for panel in panels] == ["test", "f"]
     assert {shape.kind for shape in panels[1].shapes} == {"node", "entry", "exit"}
 
 
-def test_a_long_graph_is_folded_into_boxes_of_neighbours():
+def test_a_long_graph_is_folded_into_boxes_of_neighbors():
     panels = list(panels_of(long_chain(2000).graph, lambda link: ()))
     assert len(panels[0].shapes) <= 80
     assert sum(shape.kind == "node" for panel in panels for shape in panel.shapes) == 2000

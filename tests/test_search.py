@@ -306,7 +306,7 @@ def test_a_test_that_is_not_there_is_reported_by_its_option(file):
 
 
 def test_a_place_is_set_once(file):
-    assert f"GE801: --set {RATE}: the place is there twice" in run(
+    assert f"GE801: --set {RATE}: the path is given twice" in run(
         file, "--set", f"{RATE}=0.1", "--set", f"{RATE}=0.2", code=2
     )
 

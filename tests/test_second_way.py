@@ -238,7 +238,7 @@ def test_a_fit_is_described_by_numbers_that_numpy_gives_of_its_residuals(name):
     assert found["residual_sum_of_squares"] == pytest.approx(squares, rel=1e-9)
     assert found["residual_standard_deviation"] == pytest.approx(np.sqrt(squares / free), rel=1e-9)
     target = data["response" if name == "dose_response" else "y"]
-    about = target - target.mean() if found["r2_is_centred"] else target
+    about = target - target.mean() if found["r2_is_centered"] else target
     assert found["r2"] == pytest.approx(1 - squares / np.sum(np.square(about)), rel=1e-9)
     errors = np.sqrt(np.diag(np.array(found["covariance"], np.float64)))
     for key, error in zip(found["coordinates"], errors, strict=True):

@@ -275,7 +275,7 @@ def test_strings_and_gaps_go_to_a_model_that_declares_them():
     assert np.allclose(made.predict_proba(frame).sum(axis=1), 1)
     two = kind != "m"
     assert GraphClassifier(CODED, target="kind").fit(frame[two], kind[two]).score(frame[two], kind[two]) == 1
-    with pytest.raises(ValueError, match="class 'xl' is none of the categories of the model: s, m, l"):
+    with pytest.raises(ValueError, match="class 'xl'is not among the categories of the model: s, m, l"):
         GraphClassifier(CODED, target="kind").fit(frame, kind.replace("m", "xl"))
 
 
@@ -375,7 +375,7 @@ def test_what_is_no_model_is_said(estimator, model, error, said):
 def test_the_own_linear_model_has_no_epochs():
     x, y = np.ones((4, 2)), np.arange(4.0)
     with pytest.raises(
-        ValueError, match=r"fitted by a solver: epochs means nothing to it; pass units=\(32,\), or a model"
+        ValueError, match=r"fitted by a solver: epochs cannot be set for it; pass units=\(32,\), or a model"
     ):
         GraphRegressor(epochs=20).fit(x, y)
 

@@ -63,7 +63,7 @@ def test_the_statistics_of_the_nist_regressions_without_intercept(name, standard
     assert fit.standard_errors["theta"] == pytest.approx(standard_error, rel=1e-13)
     assert fit.r2 == pytest.approx(r2, rel=1e-13)
     assert fit.residual_standard_deviation == pytest.approx(deviation, rel=1e-13)
-    assert not fit.r2_is_centred
+    assert not fit.r2_is_centered
 
 
 def line_with_intercept(**parameters):
@@ -78,7 +78,7 @@ def test_a_line_with_an_intercept_has_the_statistics_of_the_textbook():
     errors = LINE["y"] - intercept - slope * LINE["x"]
     assert fit.parameters == {"a": pytest.approx(intercept, rel=1e-12), "b": pytest.approx(slope, rel=1e-12)}
     assert fit.r2 == pytest.approx(np.corrcoef(LINE["x"], LINE["y"])[0, 1] ** 2, rel=1e-12)
-    assert fit.r2_is_centred
+    assert fit.r2_is_centered
     assert fit.degrees_of_freedom == 2
     deviation = np.sqrt(errors @ errors / 2)
     assert fit.standard_errors["b"] == pytest.approx(deviation * np.sqrt(covariance[0, 0]), rel=1e-12)
@@ -112,7 +112,7 @@ def test_a_linear_regression_has_the_statistics_of_its_normal_equations(columns,
     np.testing.assert_allclose(fit.parameters["w"], weights, rtol=1e-11)
     np.testing.assert_allclose(fit.standard_errors["w"], np.sqrt(variance * np.diag(inverse)), rtol=1e-11)
     assert fit.residual_sum_of_squares == pytest.approx(errors @ errors, rel=1e-12)
-    assert fit.r2_is_centred == centred
+    assert fit.r2_is_centered == centred
     assert fit.r2 == pytest.approx(1 - errors @ errors / np.sum((y - centred * y.mean()) ** 2), rel=1e-12)
 
 
@@ -143,7 +143,7 @@ def test_the_residual_is_found_in_a_loss_that_sums_squares_up():
     fit = ge.load(MODELS / "linreg.json").fit()
     assert fit.parameters["theta"] == pytest.approx(2502739000 / 5903559, rel=1e-14)
     model = make({"e": ("exp", ["p"])}, parameters={"p": 1.0})
-    with pytest.raises(ge.errors.TrainingError, match="does not say what its residual is"):
+    with pytest.raises(ge.errors.TrainingError, match="does not name its residual"):
         model.fit({})
 
 
@@ -404,7 +404,7 @@ def test_values_of_the_same_gradient_get_each_their_own_column():
     np.testing.assert_array_equal(Residuals(objective, "r").jacobian(objective.vector(model.values)), -np.ones((3, 2)))
 
 
-# ---------------------------------------------------------------- minimisers and the history
+# ---------------------------------------------------------------- minimizers and the history
 
 
 def rosenbrock(**optimizer):
@@ -422,7 +422,7 @@ def rosenbrock(**optimizer):
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "trust-constr"])
-def test_a_minimiser_finds_the_bottom_of_rosenbrocks_valley(method):
+def test_a_minimizer_finds_the_bottom_of_rosenbrocks_valley(method):
     model = rosenbrock(type=method)
     history = model.train({})
     assert dict(model.parameters) == {"a": pytest.approx(1, abs=1e-9), "b": pytest.approx(1, abs=1e-9)}
@@ -435,7 +435,7 @@ def test_a_minimiser_finds_the_bottom_of_rosenbrocks_valley(method):
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "trust-constr"])
-def test_max_iterations_stops_a_minimiser(method):
+def test_max_iterations_stops_a_minimizer(method):
     assert len(rosenbrock(type=method).train({}, max_iterations=4)) == 4
 
 
@@ -610,7 +610,9 @@ def test_keys_that_mean_nothing_to_a_solver_have_a_remedy():
 
 
 def test_data_that_a_solver_does_not_look_at_is_refused():
-    with pytest.raises(ge.errors.TrainingError, match=r"GE602: 'validation_data' means nothing to the solver 'lbfgs'"):
+    with pytest.raises(
+        ge.errors.TrainingError, match=r"GE602: 'validation_data' has no effect with the solver 'lbfgs'"
+    ):
         rosenbrock(type="lbfgs").train({}, validation_data={})
 
 
@@ -635,7 +637,7 @@ def test_fit_reports_machines_all_and_saves(tmp_path):
     assert reported["parameters"] == {"b1": pytest.approx(238.94212918), "b2": pytest.approx(0.00055015643181)}
     assert reported["standard_errors"] == {"b1": pytest.approx(2.7070075241), "b2": pytest.approx(7.2668688436e-6)}
     assert (reported["observations"], reported["degrees_of_freedom"], reported["converged"]) == (14, 12, True)
-    assert not reported["r2_is_centred"]
+    assert not reported["r2_is_centered"]
     assert reported["iterations"] > 1
     assert dict(ge.load(tmp_path / "m.json").parameters) == reported["parameters"]
 
@@ -643,7 +645,7 @@ def test_fit_reports_machines_all_and_saves(tmp_path):
 def test_fit_takes_data_and_a_residual_from_the_command_line():
     text = cli("fit", "linreg", "--input", "x=[1, 2]", "--input", "y=[2, 4.5]", "--residual", "error").stdout
     assert "theta  2.2" in text
-    assert "R2 (uncentred): 0.9" in text
+    assert "R2 (uncentered): 0.9" in text
     assert cli_json("fit", "linreg", "--residual", "eror", code=2)["errors"][0]["code"] == "GE210"
 
 

@@ -95,7 +95,7 @@ def test_a_fit_of_other_data_than_the_files_says_of_which(tmp_path):
     assert json.loads(path.read_text())["metadata"]["provenance"]["data"] == "mine.csv"
     assert "fit of 'mine.csv', converged" in cli("show", path).stdout.splitlines()
     refused = cli("report", path, "-o", tmp_path / "r.md", code=2).stderr
-    assert "GE801: the data are not those that the model was fitted to" in refused
+    assert "GE801: this is not the data that the model was fitted to" in refused
     assert "the fit is of 'mine.csv'; give it with --data" in refused
     cli("report", path, "-o", tmp_path / "r.md", "--data", other, "--no-profiles")
     assert "| data | mine.csv |" in (tmp_path / "r.md").read_text()

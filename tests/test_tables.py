@@ -188,7 +188,7 @@ def test_missing_values_of_a_call_are_counted_where_they_are_not_declared():
 @pytest.mark.parametrize(
     ("changes", "pointer", "message"),
     [
-        ({"species": {"categories": ["a", "b", "a"]}}, "/inputs/species/categories", "'a' is there twice"),
+        ({"species": {"categories": ["a", "b", "a"]}}, "/inputs/species/categories", "duplicate category 'a'"),
         ({"species": {"categories": []}}, "/inputs/species/categories", ""),
         ({"species": {"categories": ["a", 1]}}, "/inputs/species/categories", ""),
         ({"species": {"unknown": 4}}, "/inputs/species", "an index from 0 to 3"),

@@ -327,7 +327,7 @@ def test_a_model_without_a_training_section_is_trained_by_keywords_alone():
         ({"optimizer": {"type": "sdg", "learning_rate": 0.1}}, "GE210", "sgd"),
         ({"optimizer": "sgd", "learning_rate": 0.1}, "GE112", 'must be an object, not "sgd" (/training/optimizer)'),
         ({"metrics": {"mse": "lost"}}, "GE210", "did you mean 'loss'?"),
-        ({"epochs": None}, "GE602", "nothing says when to stop"),
+        ({"epochs": None}, "GE602", "the training has no limit"),
         ({"batch_size": 20, "data": DATA, "drop_last": True}, None, None),
     ],
 )

@@ -128,7 +128,7 @@ EXAMPLES = {
 }
 """What the help of each command shows after its name, as an example."""
 ALIASES = {"train": "run", "import": "import_model"}
-HELP = {"train": "Train MODEL as its training section says."}
+HELP = {"train": "Train MODEL as its training section declares."}
 
 
 class Commands(TyperGroup):

@@ -25,7 +25,7 @@ def gradcheck(
     wrt: Wrt = None,
     inputs: Inputs = None,
     settings: Settings = None,
-    seed: Annotated[int, typer.Option(help="Of the directions, and of inputs that are made up.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the directions and of random inputs.")] = 0,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
     strict: Strict = False,

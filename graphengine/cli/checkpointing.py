@@ -34,7 +34,7 @@ def resume_check(
     model: ModelName,
     settings: Settings = None,
     iterations: Annotated[
-        int | None, typer.Option(min=2, help="How long the training is, instead of an epoch and a little more.")
+        int | None, typer.Option(min=2, help="Number of iterations. Default: a few more than one epoch.")
     ] = None,
     at: Annotated[
         list[int] | None, typer.Option(metavar="K", min=1, help="Interrupt after iteration K. May be repeated.")
@@ -48,7 +48,7 @@ def resume_check(
 ) -> None:
     """Interrupt the training of MODEL after some iterations, resume from the checkpoint, and compare all bits.
 
-    What is compared with a training that was not interrupted: parameters, state, what the update rule keeps, history.
+    Parameters, state, slots of the update rule and history are compared with those of an uninterrupted training.
     """
     import tempfile
 
@@ -100,6 +100,6 @@ def checkpoint_folder(folder: Path | None, *, resume: bool) -> dict[str, Any]:
     """
     if folder is None:
         if resume:
-            raise UsageError("--resume needs --checkpoint FOLDER, where the checkpoints are")
+            raise UsageError("--resume needs --checkpoint FOLDER, which has the checkpoints")
         return {}
     return {"checkpoints": folder, "resume": resume}

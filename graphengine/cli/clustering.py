@@ -83,7 +83,7 @@ def shards(
     if given and dask is not None:
         hint = "declare the data in the model file, and name it with --set training.data=NAME"
         raise UsageError(
-            "workers open a data source of the model file, so --data and --input are not for them", hint=hint
+            "workers open a data source of the model file, so they cannot take --data or --input", hint=hint
         )
     from graphengine.dask import sharded
 

@@ -21,7 +21,7 @@ def diff(
     before: ModelName,
     after: Annotated[str, typer.Argument(metavar="OTHER", help="A model file, or the name of a shipped model.")],
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 1 if the two do not compute the same.")
+        bool, typer.Option("--exit-code", help="Exit with 1 if the two models compute different results.")
     ] = False,
     output_format: OutputFormat = Format.text,
 ) -> None:

@@ -48,28 +48,34 @@ def export(
         Path, typer.Option("--output", "-o", metavar="FILE", callback=writable, help="The file to write.")
     ],
     kind: Annotated[
-        FileKind, typer.Option("--format", help="An ONNX model, one Python file that needs NumPy alone, or one C file.")
+        FileKind,
+        typer.Option("--format", help="Write an ONNX model, a Python file that needs only NumPy, or a C file."),
     ] = FileKind.onnx,
     graph: Annotated[
         GraphKind | None,
-        typer.Option(help="ONNX: predictions, the loss's gradient, an iteration, its start. Default: forward."),
+        typer.Option(
+            help="ONNX: the predictions, the gradient of the loss, one iteration, or its start. Default: forward."
+        ),
     ] = None,
     outputs: Annotated[
-        list[str] | None, typer.Option("--outputs", metavar="NAME", help="ONNX: default all. May be repeated.")
+        list[str] | None,
+        typer.Option("--outputs", metavar="NAME", help="ONNX: an output to write. Default: all. May be repeated."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="float32", help="ONNX: write double precision as single precision.")
     ] = None,
-    opset: Annotated[int | None, typer.Option(metavar="N", help="ONNX: the opset. Default: 18.")] = None,
+    opset: Annotated[int | None, typer.Option(metavar="N", help="ONNX: the opset to write. Default: 18.")] = None,
     no_defaults: Annotated[
-        bool, typer.Option("--no-defaults", help="ONNX: a step whose inputs must all be given, as in JavaScript.")
+        bool, typer.Option("--no-defaults", help="ONNX: write a step whose inputs have no defaults, for JavaScript.")
     ] = False,
     external: Annotated[
-        bool, typer.Option("--external", help="ONNX: write values into a file of safetensors beside it.")
+        bool, typer.Option("--external", help="ONNX: write values to a safetensors file beside it.")
     ] = False,
     size: Annotated[
         list[str] | None,
-        typer.Option("--size", metavar="NAME=NUMBER", help="C: a size of the inputs. Default: a batch, else 1."),
+        typer.Option(
+            "--size", metavar="NAME=NUMBER", help="C: a size of the inputs. Default: that of a training batch, or 1."
+        ),
     ] = None,
     settings: Settings = None,
     plugins: Plugins = None,
@@ -141,24 +147,24 @@ def import_model(
     ],
     freeze: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help='Parameters that are not trained, such as "encoder.*". May be repeated.'),
+        typer.Option(metavar="PATTERN", help='Parameters to freeze, such as "encoder.*". May be repeated.'),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The value that becomes the output; drop what follows it.")
+        str | None, typer.Option(metavar="NAME", help="Make this value the output, and drop all later nodes.")
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(metavar="N", min=2, help="After --head: a new layer of so many classes, and its loss.")
+        int | None, typer.Option(metavar="N", min=2, help="Add a layer with N classes and its loss after --head.")
     ] = None,
     targets: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="After --head: a new layer of so many numbers, and its loss.")
+        int | None, typer.Option(metavar="N", min=1, help="Add a layer with N numbers and its loss after --head.")
     ] = None,
     fixed: Annotated[
         list[str] | None,
-        typer.Option("--fix", metavar="NAME=JSON", help="Make a constant of an input: shape=[2,3]. May be repeated."),
+        typer.Option("--fix", metavar="NAME=JSON", help="Make an input constant: shape=[2,3]. May be repeated."),
     ] = None,
     sizes: Annotated[
         list[str] | None,
-        typer.Option("--size", metavar="NAME=N", help="A number for a symbolic size. May be repeated."),
+        typer.Option("--size", metavar="NAME=N", help="Set a symbolic size. May be repeated."),
     ] = None,
 ) -> None:
     """Write a model file for an ONNX file, with its tensors as parameters that can be trained."""

@@ -83,7 +83,7 @@ def offered_by(
     check_inputs(model, columns)
     if data is None:
         if columns:
-            raise UsageError("--columns needs --data FILE, where the columns are")
+            raise UsageError("--columns needs --data FILE, which has the columns")
         return Offer((), lambda _: {})
     if data in model.document.data:
         arrays = {name: array for name, array in model.load_data(data).items() if name not in given}
@@ -102,7 +102,7 @@ def kept_columns(model: Model, data: str | None, keep: Sequence[str] | None) -> 
     if not keep:
         return None
     if data is None:
-        raise UsageError("--keep needs --data FILE, where the columns are")
+        raise UsageError("--keep needs --data FILE, which has the columns")
     from graphengine.data.stored import Memory
 
     names = None if "all" in keep else [name for text in keep for name in several("--keep", text)]

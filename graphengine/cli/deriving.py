@@ -48,7 +48,11 @@ MAX_WIDTH = 88
 Output: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", callback=writable, help="Write it as a model file instead of printing it."
+        "--output",
+        "-o",
+        metavar="FILE",
+        callback=writable,
+        help="Write the graph as a model file instead of printing it.",
     ),
 ]
 

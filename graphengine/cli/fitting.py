@@ -55,7 +55,9 @@ def fit(
     sigma: Annotated[
         str | None, typer.Option(metavar="VALUE", help="The value that the residuals are divided by.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(metavar="VALUE", help="The same as 1 / sigma**2.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="VALUE", help="Weights of the squares, 1 / sigma**2, instead of --sigma.")
+    ] = None,
     absolute_sigma: Annotated[
         bool | None,
         typer.Option("--absolute-sigma/--relative-sigma", help="Whether sigma is known, or only up to a factor."),
@@ -63,7 +65,9 @@ def fit(
     robust: Annotated[
         str | None, typer.Option(metavar="LOSS", help="huber, soft_l1 or cauchy instead of squares.")
     ] = None,
-    robust_scale: Annotated[float | None, typer.Option(help="Residuals from which a robust loss deviates.")] = None,
+    robust_scale: Annotated[
+        float | None, typer.Option(help="Size of residuals from which the robust loss replaces squares.")
+    ] = None,
     intervals: Annotated[
         str | None, typer.Option(metavar="LEVELS", help="Find profile intervals, for example of 0.68,0.95.")
     ] = None,
@@ -184,7 +188,7 @@ def _lines_of_squares(fit: Fit) -> Iterator[str]:
     yield f"residual sum of squares{known}: {fit.residual_sum_of_squares:.10g}"
     yield f"residual standard deviation: {fit.residual_standard_deviation:.10g}"
     if fit.r2 is not None:
-        yield f"R2{'' if fit.r2_is_centred else ' (uncentred)'}: {fit.r2:.10g}"
+        yield f"R2{'' if fit.r2_is_centered else ' (uncentered)'}: {fit.r2:.10g}"
 
 
 def _notes(fit: Fit) -> Iterator[str]:

@@ -35,15 +35,17 @@ def score(
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN[,...]|all", help="Columns that each row begins with. May be repeated."),
+        typer.Option(metavar="COLUMN[,...]|all", help="Columns to copy to the front of each row. May be repeated."),
     ] = None,
     columns: ColumnNames = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option("--output", metavar="NAME", help="Which outputs; default: all possible ones with a row for each."),
+        typer.Option(
+            "--output", metavar="NAME", help="Output to compute. Default: all that have a row for each row of data."
+        ),
     ] = None,
     row_stable: Annotated[
-        bool, typer.Option("--row-stable/--fast", help="Give each row the same bits in any batch, or do without.")
+        bool, typer.Option("--row-stable/--fast", help="Give each row the same bits in any batch, or compute faster.")
     ] = True,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
@@ -52,7 +54,7 @@ def score(
     """Compute outputs of MODEL for each row of Parquet files.
 
     Each group of rows of a file becomes a file in FOLDER, whole or not at all. The same command again computes only
-    what is not there yet, or was made of other data or another model. A row that lacks a value, has an unknown
+    what is missing, or what depends on data or a model that has changed. A row that lacks a value, has an unknown
     category, or fails alone has no outputs; the summary counts such rows.
     """
     from graphengine.scale.score_folders import score_folder

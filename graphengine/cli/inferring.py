@@ -34,7 +34,7 @@ def new(
     kind: Annotated[
         str | None,
         typer.Argument(
-            metavar="[linear|logistic|mlp|cnn|lstm]", help="The kind of model; default: what fits the target."
+            metavar="[linear|logistic|mlp|cnn|lstm]", help="The kind of model. Default: the one that fits the target."
         ),
     ] = None,
     data: Annotated[
@@ -45,22 +45,22 @@ def new(
         list[str] | None, typer.Option(metavar="COLUMN", help="A column to leave out. May be repeated.")
     ] = None,
     header: Annotated[
-        bool | None, typer.Option("--header/--no-header", help="Whether the first row has names; default: inferred.")
+        bool | None, typer.Option("--header/--no-header", help="Whether the first row has names. Default: inferred.")
     ] = None,
     task: Annotated[
-        TargetKind | None, typer.Option(help="Whether the target is classes or a number; default: what its cells are.")
+        TargetKind | None, typer.Option(help="Whether the target is classes or a number. Default: inferred.")
     ] = None,
     missing: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="A cell that means a missing value. May be repeated.")
+        list[str] | None, typer.Option(metavar="TEXT", help="A text that marks a missing value. May be repeated.")
     ] = None,
     output: OutputFile = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     output_format: OutputFormat = Format.text,
 ) -> None:
-    """Write a complete model file, which trains at once: for a table, or of a kind with sample data.
+    """Write a complete model file that can be trained at once, for a table or with sample data.
 
-    Of a table the separator, the kinds of columns, gaps, scaling, loss, metrics and validation are inferred, and
-    printed with the reasons: a target of numbers gets a regression, one of texts a classification.
+    The separator of the table, the kinds of columns, gaps, scaling, loss, metrics and validation are inferred and
+    printed with the reasons. A numeric target gets a regression, a text target a classification.
     """
     check_targets({"--data": data, "--output": output})
     if output is not None and output.exists() and not force:
@@ -69,7 +69,7 @@ def new(
         wanted = TableRequest(target, exclude or [], _family(kind), header, missing or [], task)
         _new_for_table(data, wanted, output, output_format)
     elif given := _of_a_table(target=target, task=task, exclude=exclude, missing=missing):
-        raise UsageError(f"{given} needs --data FILE, the table that it is about")
+        raise UsageError(f"{given} needs --data FILE, the table to use")
     else:
         _new_template(kind, output, output_format)
 

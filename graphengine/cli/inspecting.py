@@ -66,7 +66,7 @@ def validate(
     plugins: Plugins = None,
     strict: Strict = False,
 ) -> None:
-    """Check model files and print all errors and warnings; without --data, files of data need not be there."""
+    """Check model files and print all errors and warnings. Data files are only read with --data."""
     load_plugins(plugins)
     found: list[Problem] = []
     for file in files:

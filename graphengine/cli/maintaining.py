@@ -22,8 +22,10 @@ REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;\s*extra\s*==\s*['\"]([\w-]+)['\"])
 
 def copy(
     model: Annotated[str, typer.Argument(metavar="NAME", help="The name of a shipped model such as linreg.")],
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to; default: here.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="The folder to copy to. Default: the current folder.")
+    ] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     output_format: OutputFormat = Format.text,
 ) -> None:
     """Copy the shipped model NAME, and the data it is trained on, to FOLDER."""

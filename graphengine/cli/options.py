@@ -45,7 +45,7 @@ ColumnNames: TypeAlias = Annotated[
     typer.Option(
         "--columns",
         metavar="NAME=COLUMN[,...]",
-        help="Columns for an input; default: as in the data of MODEL, else the column named like the input.",
+        help="Columns for an input. Default: those in the data of MODEL, or the column named like the input.",
     ),
 ]
 Settings: TypeAlias = Annotated[
@@ -83,7 +83,7 @@ Unfold: TypeAlias = Annotated[
 OutputFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", callback=writable, help="Write it to a file instead of printing it."
+        "--output", "-o", metavar="FILE", callback=writable, help="Write the result to a file instead of printing it."
     ),
 ]
 SaveFile: TypeAlias = Annotated[
@@ -108,11 +108,20 @@ OutputFormat: TypeAlias = Annotated[
     Format, typer.Option("--format", help="Output for people (text) or for machines (json).")
 ]
 Of: TypeAlias = Annotated[
-    str | None, typer.Option("--of", metavar="NAME", help="Default: the loss, or the only output.")
+    str | None,
+    typer.Option(
+        "--of",
+        metavar="NAME",
+        help="The value to differentiate. Default: the loss, or the only output.",
+    ),
 ]
 Wrt: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--wrt", metavar="NAME", help="Default: the trainable parameters. May be repeated."),
+    typer.Option(
+        "--wrt",
+        metavar="NAME",
+        help="A value to differentiate with respect to. Default: the trainable parameters. May be repeated.",
+    ),
 ]
 
 

@@ -68,7 +68,8 @@ def predict(
     data: DataName = None,
     columns: ColumnNames = None,
     outputs: Annotated[
-        list[str] | None, typer.Option("--output", metavar="NAME", help="Which outputs; default: all possible ones.")
+        list[str] | None,
+        typer.Option("--output", metavar="NAME", help="Output to compute. Default: all that the inputs allow."),
     ] = None,
     settings: Settings = None,
     band: Annotated[
@@ -95,7 +96,8 @@ def predict(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COLUMN[,...]|all", help="Columns of the data file that each row begins with. May be repeated."
+            metavar="COLUMN[,...]|all",
+            help="Columns of the data file to copy to the front of each row. May be repeated.",
         ),
     ] = None,
     output_format: Annotated[

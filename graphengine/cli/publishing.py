@@ -43,7 +43,9 @@ def report(
     data: DataName = None,
     columns: ColumnNames = None,
     settings: Settings = None,
-    observed: Annotated[str | None, typer.Option(metavar="VALUE", help="The value that has the observations.")] = None,
+    observed: Annotated[
+        str | None, typer.Option(metavar="VALUE", help="The value that holds the observations.")
+    ] = None,
     curve: Annotated[str | None, typer.Option(metavar="VALUE", help="The value that was fitted to them.")] = None,
     level: Annotated[float, typer.Option(help="Level of the confidence band.")] = 0.95,
     profiles: Annotated[bool, typer.Option("--profiles/--no-profiles", help="Whether to draw profile curves.")] = True,
@@ -53,9 +55,9 @@ def report(
 ) -> None:
     """Write a report of the fit of MODEL: result, data with curve and band, residuals, correlation, profile curves.
 
-    The fit is the one that the file keeps (fit --save); a model without one is fitted first. By default observations
-    and curve are the two values whose difference is the residual, or data and mean of the likelihood. The charts of a
-    Markdown report are files beside it.
+    The report shows the fit saved in the file (fit --save); a model without one is fitted first. By default
+    observations and curve are the two values whose difference is the residual, or data and mean of the likelihood. The
+    charts of a Markdown report are files beside it.
     """
     check_targets({"MODEL": model_file(model), "--output": output})
     opened, given = open_changed(model, plugins, settings, strict=strict)
@@ -89,7 +91,7 @@ def _require_same_data(model: Model, fit: Fit, arrays: dict[str, Any]) -> None:
     if is_of_data(model.fitting(arrays, Request.of_settings(fit.settings)), fit):
         return
     read_from = provenance_in(model.document.metadata).get("data")
-    message = "the data are not those that the model was fitted to: its loss is another one"
+    message = "this is not the data that the model was fitted to: the loss differs"
     hint = f"the fit is of '{read_from}'; give it with --data" if read_from else "give the data of the fit with --data"
     raise UsageError(message, hint=hint)
 

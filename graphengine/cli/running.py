@@ -56,7 +56,9 @@ def run(
     learning_rate: Annotated[float | None, typer.Option(help="Override the learning rate in the file.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Override the epochs in the file.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Override the batch size in the file.")] = None,
-    max_iterations: Annotated[int | None, typer.Option(help="Override the limit in the file.")] = None,
+    max_iterations: Annotated[
+        int | None, typer.Option(help="Override the maximum number of iterations in the file.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed for shuffling; overrides the file.")] = None,
     shuffle: Annotated[
         bool | None, typer.Option("--shuffle/--no-shuffle", help="Override the shuffling in the file.")
@@ -174,7 +176,7 @@ def _trains(model: Model, context: typer.Context) -> bool:
     if not (model.document.training and is_trained(model)):
         return bool(model.document.training or context.params["update_rule"] or _overrides(context))
     for option in _training_options(context):
-        message = f"the file has trained values, so 'run' evaluates it, and {option} is for a training"
+        message = f"the file has trained values, so 'run' evaluates it, and {option} only applies to a training"
         raise UsageError(message, hint="train it further with 'graphengine train'")
     return False
 

@@ -43,9 +43,9 @@ def evaluate(
 ) -> None:
     """Compute the loss, the metrics and the scores of MODEL on data.
 
-    Without --data, the data is what the file validates on, be it the rows that a training sets apart, else what it
-    trains on. For classes the scores are accuracy,
-    a confusion matrix, precision and recall; for numbers R squared, mean absolute and root mean squared error.
+        Without --data, the validation data of the file is used, or the rows that its training holds out, or else the
+    training data. For classes the scores are accuracy, a confusion matrix, precision and recall; for numbers R
+    squared, mean absolute and root mean squared error.
     """
     from graphengine.model.evaluating import default_rows
 

@@ -53,7 +53,7 @@ def search(
         typer.Option(
             "--set",
             metavar="PATH=JSON,JSON...",
-            help="Try these values at a place of the file: training.optimizer.learning_rate=0.1,0.01. May be repeated: "
+            help="Try these values at a place in the file: training.optimizer.learning_rate=0.1,0.01. May be repeated: "
             "all combinations are tried.",
         ),
     ],
@@ -69,11 +69,12 @@ def search(
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option(metavar="FILE|FRACTION", help="Evaluate the result on this data, or on a part held out: 0.2."),
+        typer.Option(metavar="FILE|FRACTION", help="Evaluate the result on this data, or on a held-out fraction: 0.2."),
     ] = None,
     metric: Annotated[str, typer.Option(help="Score to compare: loss, or a metric that 'evaluate' prints.")] = "loss",
     mode: Annotated[
-        Mode | None, typer.Option(help="Whether a smaller or a larger score is better; default: as the metric says.")
+        Mode | None,
+        typer.Option(help="Whether a smaller or a larger score is better. Default: determined by the metric."),
     ] = None,
     workers: WorkerCount = None,
     dask: DaskAddress = None,
@@ -122,7 +123,7 @@ def _grid(settings: list[str]) -> dict[str, list[Any]]:
     grid: dict[str, list[Any]] = {}
     for path, text in split_pairs("--set", settings):
         if path in grid:
-            raise UsageError(f"--set {path}: the place is there twice", hint="write all its values after one --set")
+            raise UsageError(f"--set {path}: the path is given twice", hint="write all its values after one --set")
         grid[path] = json_values_of("--set", text)
     return grid
 

@@ -31,17 +31,19 @@ def trace(
     ] = None,
     iteration: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", help="Take what this iteration of the training starts from; from 1."),
+        typer.Option(metavar="NUMBER", help="Show this iteration of the training, counted from 1."),
     ] = None,
     of: Of = None,
     wrt: Wrt = None,
     output: OutputFile = None,
-    full: Annotated[bool, typer.Option("--full", help="Print all numbers of large arrays, not their range.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print all numbers of large arrays, not only their range.")
+    ] = False,
     unfold: Unfold = False,
     settings: Settings = None,
-    output_format: Annotated[TraceFormat, typer.Option("--format", help="For people or for machines.")] = (
-        TraceFormat.text
-    ),
+    output_format: Annotated[
+        TraceFormat, typer.Option("--format", help="Text or Markdown for people, JSON for machines, or a picture.")
+    ] = (TraceFormat.text),
     plugins: Plugins = None,
     strict: Strict = False,
 ) -> None:

@@ -78,7 +78,7 @@ def json_values_of(option: str, text: str) -> list[Any]:
     """
     parts = [part.strip() for part in _between_commas(text)]
     if "" in parts:
-        hint = "write values with commas between them, such as 0.1,0.01"
+        hint = "separate values by commas, such as 0.1,0.01"
         raise UsageError(f"{option}: '{shortened(text, 60)}' has a comma without a value", hint=hint)
     return [json_value(option, part) for part in parts]
 

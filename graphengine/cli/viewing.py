@@ -19,7 +19,12 @@ def view(
     file: ModelName,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Default: the model's name with .html, in this folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Page to write. Default: the model's name with .html, in the current folder.",
+        ),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page; without -o it is a temporary file.")] = False,
     inputs: Inputs = None,

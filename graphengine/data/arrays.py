@@ -37,7 +37,7 @@ class _Header(NamedTuple):
     def require_rows(self, path: DataFile, name: str) -> None:
         """Refuse an array that cannot be read row by row."""
         if self.fortran:
-            message = f"the array for input '{name}' is larger than memory may hold, and in Fortran order"
+            message = f"the array for input '{name}' is larger than the memory limit, and in Fortran order"
             hint = "save np.ascontiguousarray(array), or raise the limit data_bytes"
             raise DataError(message, code="GE133", hint=hint, file=str(path))
 

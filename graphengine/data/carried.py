@@ -90,6 +90,6 @@ def columns_to_keep(path: DataFile | str, names: Sequence[str] | None, there: Se
             hint = did_you_mean(name, there, f"{what}s")
             raise DataError(f"there is no {what} '{name}' to keep", code="GE502", hint=hint, file=str(path))
         if there.count(name) > 1:
-            message, hint = f"{there.count(name)} {what}s to keep have the name '{name}'", "give each a name of its own"
+            message, hint = f"{there.count(name)} {what}s to keep have the name '{name}'", "give each its own name"
             raise DataError(message, code="GE502", hint=f"{hint}, or keep others", file=str(path))
     return wanted

@@ -66,4 +66,4 @@ def require_one(path: DataFile | str, what: str, wanted: str, name: str, there: 
         raise DataError(f"there is no {what} '{wanted}' for input '{name}'", code="GE502", hint=hint, file=str(path))
     if there.count(wanted) > 1:
         message = f"{there.count(wanted)} {what}s have the name '{wanted}', which input '{name}' takes"
-        raise DataError(message, code="GE502", hint="give each a name of its own", file=str(path))
+        raise DataError(message, code="GE502", hint="give each its own name", file=str(path))

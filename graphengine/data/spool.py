@@ -122,7 +122,7 @@ def _faults() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"the data is larger than memory may hold, and a temporary file for it cannot be written: {error}"
+        message = f"the data is larger than the memory limit, and a temporary file for it cannot be written: {error}"
         hint = "let TMPDIR name a folder on a disk with more room, or raise the limit data_bytes"
         raise DataError(message, code="GE101", hint=hint) from error
 

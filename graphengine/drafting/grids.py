@@ -40,6 +40,6 @@ def in_order(path: str, task: Task, family: Family) -> Task:
 def _require_square(path: str, count: int) -> None:
     below = math.isqrt(count) ** 2
     if below != count:
-        message = f"{counted(count, 'column')} of numbers are no square image"
+        message = f"{counted(count, 'column')} of numbers do not form a square image"
         hint = f"leave columns out with --exclude until there are {below}, or choose {Family.mlp}"
         raise UsageError(message, hint=hint, file=str(path))

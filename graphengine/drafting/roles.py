@@ -169,7 +169,7 @@ def _reason_against_name(name: str, names: Sequence[str], excluded: Collection[s
         return "it is excluded"
     if not name.strip():
         return "it has no name, as an index"
-    return "its name is there twice; rename it to use it" if names.count(name) > 1 else ""
+    return "duplicate name; rename it to use it" if names.count(name) > 1 else ""
 
 
 def _kind(column: ColumnProfile, survey: Survey) -> tuple[ColumnKind, tuple[str, ...]]:

@@ -146,12 +146,12 @@ def axes(title: str, points: Iterable[Point], x_name: str = "", *, logarithmic: 
 
 
 def line(frame: Axes, points: Sequence[Point], series: int = 0) -> str:
-    """A line in the colour of its series."""
+    """A line in the color of its series."""
     return f'<path class="line s{series}" d="{frame.path(points)}"/>'
 
 
 def dots(frame: Axes, points: Sequence[Point], series: int = 0) -> Iterator[str]:
-    """Points in the colour of their series."""
+    """Points in the color of their series."""
     for x, y in map(frame.at, points):
         yield f'<circle class="dot s{series}" cx="{x:g}" cy="{y:g}" r="2.6"/>'
 

@@ -8,7 +8,7 @@ from graphengine.draw.charts import HEIGHT, STYLE, WIDTH
 from graphengine.draw.labels import TraceLabels, shape_labels, texts_of
 from graphengine.draw.loss_chart import loss_chart
 from graphengine.draw.picture import panels_of
-from graphengine.draw.svg import Labelled, alone, svg_document
+from graphengine.draw.svg import Labeled, alone, svg_document
 from graphengine.escaping import markup
 from graphengine.ir.graph import Graph
 from graphengine.model.model import Model
@@ -47,9 +47,9 @@ def trace_svg(graph: Graph, trace: GraphTrace, *, folded: bool = True) -> str:
     return _drawn(graph, TraceLabels(trace), title(trace), folded=folded)
 
 
-def _drawn(graph: Graph, labelled: Labelled, description: str, *, folded: bool) -> str:
-    whole = next(panels_of(graph, texts_of(labelled), folded=folded))
-    return svg_document(whole, labelled, description)
+def _drawn(graph: Graph, labeled: Labeled, description: str, *, folded: bool) -> str:
+    whole = next(panels_of(graph, texts_of(labeled), folded=folded))
+    return svg_document(whole, labeled, description)
 
 
 def history_svg(history: History) -> str:

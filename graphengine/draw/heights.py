@@ -1,6 +1,6 @@
-"""The height of each item in its layer: as near to its neighbours as the order and the distances allow.
+"""The height of each item in its layer: as near to its neighbors as the order and the distances allow.
 
-For one layer this is a least-squares problem with an order, which pooling of neighbours solves exactly (isotonic
+For one layer this is a least-squares problem with an order, which pooling of neighbors solves exactly (isotonic
 regression; Barlow and others 1972). Sweeps over the layers bring items to the heights of those they are linked with.
 """
 
@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 SWEEPS = 4
 
 ItemType = TypeVar("ItemType")
-Neighbours: TypeAlias = dict[ItemType, list[tuple[ItemType, int, int]]]
+Neighbors: TypeAlias = dict[ItemType, list[tuple[ItemType, int, int]]]
 
 
 class Tie(NamedTuple, Generic[ItemType]):
@@ -31,16 +31,16 @@ def heights_of(
     layers: Sequence[Sequence[ItemType]], ties: Sequence[Tie[ItemType]], heights: Mapping[ItemType, int], gap: int
 ) -> dict[ItemType, int]:
     """The middle of each item, downwards from any height."""
-    before, after = _neighbours(ties)
+    before, after = _neighbors(ties)
     offsets = [_offsets([heights[item] for item in layer], gap) for layer in layers]
     middles: dict[ItemType, float] = {}
     for layer, offset in zip(layers, offsets, strict=True):
         middles.update((item, place - max(offset) / 2) for item, place in zip(layer, offset, strict=True))
     forth, back = range(len(layers)), range(len(layers))[::-1]
     starting = {item: links for item, links in after.items() if item not in before}
-    for numbers, neighbours in [(forth, before), (back, after)] * SWEEPS + [(forth, before), (back, starting)]:
+    for numbers, neighbors in [(forth, before), (back, after)] * SWEEPS + [(forth, before), (back, starting)]:
         for number in numbers:
-            wanted = [_wanted(middles, item, neighbours) for item in layers[number]]
+            wanted = [_wanted(middles, item, neighbors) for item in layers[number]]
             middles.update(zip(layers[number], _spread(wanted, offsets[number]), strict=True))
     places = zip(chain.from_iterable(layers), chain.from_iterable(offsets), strict=True)
     return {item: floor(middles[item] - place + 0.5) + place for item, place in places}
@@ -49,20 +49,20 @@ def heights_of(
 def _wanted(
     middles: Mapping[ItemType, float],
     item: ItemType,
-    neighbours: Mapping[ItemType, Sequence[tuple[ItemType, int, int]]],
+    neighbors: Mapping[ItemType, Sequence[tuple[ItemType, int, int]]],
 ) -> tuple[float, float]:
-    """The height at which an item is level with its neighbours on the mean, and how much that matters."""
-    ties = neighbours.get(item, ())
+    """The height at which an item is level with its neighbors on the mean, and how much that matters."""
+    ties = neighbors.get(item, ())
     total = sum(weight for _, _, weight in ties)
     if not total:
         return middles[item], 0.02
     return sum((middles[other] + shift) * weight for other, shift, weight in ties) / total, total
 
 
-def _neighbours(ties: Sequence[Tie[ItemType]]) -> tuple[Neighbours[ItemType], Neighbours[ItemType]]:
+def _neighbors(ties: Sequence[Tie[ItemType]]) -> tuple[Neighbors[ItemType], Neighbors[ItemType]]:
     """For each item those before it, and those after it: how far below them it is level, and how much that matters."""
-    before: Neighbours[ItemType] = {}
-    after: Neighbours[ItemType] = {}
+    before: Neighbors[ItemType] = {}
+    after: Neighbors[ItemType] = {}
     for source, out, target, into, weight in ties:
         before.setdefault(target, []).append((source, out - into, weight))
         after.setdefault(source, []).append((target, into - out, weight))

@@ -9,13 +9,13 @@ import numpy as np
 
 from graphengine.draw.levels import Link
 from graphengine.draw.picture import shape_note
-from graphengine.draw.svg import Label, Labelled
+from graphengine.draw.svg import Label, Labeled
 from graphengine.ir.graph import Graph
 from graphengine.traces.summary import ShownValue
 from graphengine.traces.trace import GraphTrace
 
 
-def shape_labels(graph: Graph) -> Labelled:
+def shape_labels(graph: Graph) -> Labeled:
     """Labels that say the shape of each value."""
     return lambda link: Label(shape_note(graph, link.value))
 
@@ -26,9 +26,9 @@ def above_and_below(panels: Sequence[Sequence[tuple[Any, Any]]]) -> tuple[list[l
     return above, [[label for _, label in panel] for panel in panels]
 
 
-def texts_of(labelled: Labelled) -> Callable[[Link], Iterable[str]]:
+def texts_of(labeled: Labeled) -> Callable[[Link], Iterable[str]]:
     """The texts for which the layout of a picture needs room."""
-    return lambda link: labelled(link)[:2]
+    return lambda link: labeled(link)[:2]
 
 
 class TraceLabels:

@@ -48,7 +48,7 @@ def layers_of(
     items: Sequence[str], edges: Sequence[LayoutEdge], first: Sequence[str], last: Sequence[str]
 ) -> dict[str, int]:
     """The layer of each item: one more than the last of those it reads; what reads nothing precedes its users."""
-    before, after = _neighbours(items, edges)
+    before, after = _neighbors(items, edges)
     layer: dict[str, int] = {}
     for item in _sorted(items, before, after):
         layer[item] = max((layer[other] + 1 for other in before[item]), default=int(bool(first)))
@@ -60,7 +60,7 @@ def layers_of(
     return layer | dict.fromkeys(last, end)
 
 
-def _neighbours(
+def _neighbors(
     items: Sequence[str], edges: Sequence[LayoutEdge]
 ) -> tuple[Mapping[str, list[str]], Mapping[str, list[str]]]:
     """For each item those that it reads, and those that read it."""
@@ -127,12 +127,12 @@ def ordered(layers: list[list[Item]], steps: Sequence[Hop]) -> list[list[Item]]:
 
 
 def _swept(layers: list[list[Item]], steps: Sequence[Hop], *, backwards: bool) -> list[list[Item]]:
-    """Each layer sorted by the mean places of its neighbours, those before it or those after it."""
+    """Each layer sorted by the mean places of its neighbors, those before it or those after it."""
     place: dict[Item, float] = {item: index for layer in layers for index, item in enumerate(layer)}
-    neighbours = _neighbours_after(steps) if backwards else _neighbours_before(steps)
+    neighbors = _neighbors_after(steps) if backwards else _neighbors_before(steps)
 
     def barycentre(item: Item) -> float:
-        return fmean([place[other] + share for other, share in neighbours.get(item, ())] or [place[item] + 0.5])
+        return fmean([place[other] + share for other, share in neighbors.get(item, ())] or [place[item] + 0.5])
 
     swept = []
     for layer in reversed(layers) if backwards else layers:
@@ -141,7 +141,7 @@ def _swept(layers: list[list[Item]], steps: Sequence[Hop], *, backwards: bool) -
     return swept[::-1] if backwards else swept
 
 
-def _neighbours_after(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, float]]]:
+def _neighbors_after(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, float]]]:
     """For each item those of the next layer, and how far down these it goes in."""
     found = defaultdict[Item, list[tuple[Item, float]]](list)
     for step in steps:
@@ -149,7 +149,7 @@ def _neighbours_after(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, fl
     return found
 
 
-def _neighbours_before(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, float]]]:
+def _neighbors_before(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, float]]]:
     """For each item those of the layer before, which it leaves in their middle."""
     found = defaultdict[Item, list[tuple[Item, float]]](list)
     for step in steps:
@@ -158,7 +158,7 @@ def _neighbours_before(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, f
 
 
 def crossings(layers: Sequence[Sequence[Item]], steps: Sequence[Hop]) -> int:
-    """How many pairs of links cross between neighbouring layers."""
+    """How many pairs of links cross between neighboring layers."""
     place = {item: (number, index) for number, layer in enumerate(layers) for index, item in enumerate(layer)}
     between: dict[int, list[tuple[int, float]]] = {}
     for step in steps:

@@ -1,4 +1,4 @@
-"""Which nodes are drawn together: those of a function in its box, those of a long graph in boxes of neighbours.
+"""Which nodes are drawn together: those of a function in its box, those of a long graph in boxes of neighbors.
 
 A scope is the text before the last `/` of an id; a node that bears the name of a scope belongs to it, because that
 is how the result of an inlined function is called. Boxes lie in boxes.
@@ -15,12 +15,12 @@ from graphengine.ir.nodes import GraphNode
 MAX_ITEMS = 80
 """A box with more nodes and boxes than this gets boxes inside."""
 GROUP = 40
-"""How many neighbours such a box has."""
+"""How many neighbors such a box has."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """Nodes drawn together. `key` is the scope, "" that of the whole graph; a group of neighbours is no scope."""
+    """Nodes drawn together. `key` is the scope, "" that of the whole graph; a group of neighbors is no scope."""
 
     key: str
     title: str
@@ -87,7 +87,7 @@ def _depth(scope: str) -> int:
 
 
 def _grouped(box: Box) -> Box:
-    """A box of too many items with neighbours in the order of the nodes in boxes of their own, and those again."""
+    """A box of too many items with neighbors in the order of the nodes in boxes of their own, and those again."""
     items: list[GraphNode | Box] = [*box.nodes, *box.boxes]
     level = 0
     while len(items) > MAX_ITEMS:

@@ -1,4 +1,4 @@
-"""A panel as SVG: shapes, wires and labels, with classes for what a style sheet colours.
+"""A panel as SVG: shapes, wires and labels, with classes for what a style sheet colors.
 
 All text passes through `markup`, all numbers are integers, and nothing in the result can run or load anything.
 """
@@ -33,15 +33,15 @@ PALETTE = {
     "series6": ("#a0456e", "#f0a0c5"),
     "series7": ("#566170", "#9aa6b5"),
 }
-"""The colours by name, each for a light and for a dark surrounding."""
+"""The colors by name, each for a light and for a dark surrounding."""
 
 
-def _colours(which: int) -> str:
+def _colors(which: int) -> str:
     return "".join(f"--{name}:{pair[which]};" for name, pair in PALETTE.items())
 
 
-COLOURS = f""".ge{{{_colours(0)}}}
-@media (prefers-color-scheme:dark){{.ge{{{_colours(1)}}}}}
+COLORS = f""".ge{{{_colors(0)}}}
+@media (prefers-color-scheme:dark){{.ge{{{_colors(1)}}}}}
 """
 """The colors of a picture by itself; a page has its own way to choose between light and dark."""
 
@@ -77,22 +77,22 @@ class Label(NamedTuple):
     off: bool = False
 
 
-Labelled: TypeAlias = Callable[[Link], Label]
+Labeled: TypeAlias = Callable[[Link], Label]
 
 
-def svg_document(panel: Panel, labelled: Labelled, description: str) -> str:
+def svg_document(panel: Panel, labeled: Labeled, description: str) -> str:
     """A picture by itself."""
-    return alone(panel.width, panel.height, description, SHAPES, panel_elements(panel, labelled))
+    return alone(panel.width, panel.height, description, SHAPES, panel_elements(panel, labeled))
 
 
 def alone(width: int, height: int, description: str, style: str, elements: Iterable[str]) -> str:
-    """Elements as an SVG file, in colours for a light and for a dark surrounding."""
+    """Elements as an SVG file, in colors for a light and for a dark surrounding."""
     frame = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="ge" role="img" {frame}>',
             f"<title>{markup(description)}</title>",
-            f"<style>\n{COLOURS}{BASE}{style}</style>",
+            f"<style>\n{COLORS}{BASE}{style}</style>",
             '<rect class="paper" width="100%" height="100%" rx="8"/>',
             *elements,
             "</svg>\n",
@@ -100,13 +100,13 @@ def alone(width: int, height: int, description: str, style: str, elements: Itera
     )
 
 
-def panel_elements(panel: Panel, labelled: Labelled, *, changing: bool = False) -> Iterator[str]:
+def panel_elements(panel: Panel, labeled: Labeled, *, changing: bool = False) -> Iterator[str]:
     """The elements of a panel: wires below shapes, each in the order of the panel.
 
     Where labels are `changing` a wire has two of them even if they are empty now.
     """
     for wire in panel.wires:
-        yield _wire(wire, labelled(wire.link), changing=changing)
+        yield _wire(wire, labeled(wire.link), changing=changing)
     for shape in panel.shapes:
         yield _shape(shape)
 

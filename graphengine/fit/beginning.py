@@ -81,7 +81,7 @@ def require_positive(objective: Objective, x: Vector, options: LeastSquares) -> 
             row = f" in row {place[0] + 1}" if place else ""
             wanted = "positive" if key == "sigma" else "zero or positive"
             message = f"{key} '{value}' must be {wanted} everywhere; it is {numbers[place]:g}{row}"
-            hint = "a point with no error of its own counts infinitely; give it one, or leave it out"
+            hint = "a point without an error has infinite weight; give it an error, or leave it out"
             raise InputError(message, code="GE404", hint=hint if key == "sigma" else None)
 
 
@@ -97,7 +97,7 @@ def require_resolved(residual: Vector, name: str) -> None:
         largest, squares = float(np.abs(residual).max(initial=0)), float(residual @ residual)
     if largest > 0 and squares < len(residual) * SMALLEST[np.float64]:
         message = f"no solver can begin here: the residual '{name}' is at most {largest:.1e}, and its square vanishes"
-        hint = f"use another unit for the data: divide what is fitted by about {largest:.0e}"
+        hint = f"use another unit for the data: divide the fitted values by about {largest:.0e}"
         raise DivergenceError(message, iteration=1, epoch=1, hint=hint)
 
 

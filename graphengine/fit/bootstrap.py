@@ -37,7 +37,7 @@ class BootstrapRequest(NamedTuple):
         if self.samples and not 2 <= self.samples <= MOST_SAMPLES:
             raise UsageError(f"a bootstrap takes 2 to {MOST_SAMPLES} samples, not {self.samples}")
         if self.samples and solver.robust:
-            raise UsageError("a robust loss does not say how the data scatter, so no data can be drawn")
+            raise UsageError("a robust loss does not define the distribution of the data, so no data can be drawn")
         if self.samples and not solver.options:
             self.terms()
 

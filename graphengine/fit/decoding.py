@@ -44,7 +44,7 @@ class _StoredFit(BaseModel):
     residual_sum_of_squares: float | None = None
     residual_standard_deviation: float = float("nan")
     r2: float | None = None
-    r2_is_centred: bool = False
+    r2_is_centered: bool = False
     intervals: dict[float, dict[str, Interval]] = {}
     bootstrap: Bootstrap | None = None
     settings: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def _squares(stored: _StoredFit) -> Squares | None:
     total = stored.residual_sum_of_squares
     if total is None:
         return None
-    return Squares(total, stored.residual_standard_deviation, stored.r2, stored.r2_is_centred)
+    return Squares(total, stored.residual_standard_deviation, stored.r2, stored.r2_is_centered)
 
 
 def is_outdated(content: Any, graph: Graph, values: Mapping[str, Any]) -> bool:

@@ -71,7 +71,7 @@ def fit_section(
     optimizer = {"type": LEAST_SQUARES, "residual": residual or None, **(declared or {}), **request.given}
     if optimizer["residual"] is None:
         hint = "name the value whose squares are to be summed up"
-        raise TrainingError(f"model '{graph.name}' does not say what its residual is", hint=hint)
+        raise TrainingError(f"model '{graph.name}' does not name its residual", hint=hint)
     return _with_loss(graph, optimizer), {**keys, "loss": SUM_OF_SQUARES, "optimizer": optimizer}
 
 

@@ -49,7 +49,7 @@ def _unused(training: TrainingDocument) -> Iterator[Problem]:
     for key in training.model_fields_set - set(USED):
         if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
             solver = training.optimizer.type
-            message = f"'{key}' means nothing to the solver '{solver}', which uses all samples in each iteration"
+            message = f"'{key}' has no effect with the solver '{solver}', which uses all samples in each iteration"
             instead = "write 'max_iterations'" if key == "epochs" else "leave it out"
             hint = f"{instead}, or name an update rule such as 'adam' as the optimizer"
             yield Problem("GE112", message, hint, f"/training/{key}", at_key=True)
@@ -66,7 +66,7 @@ def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> 
         elif not (gaps.hide(value, "outputs") or gaps.hide_value(value)):
             problems.append(_undefined(key, value, graph))
     if "sigma" in named and "weights" in named:
-        message = "'sigma' and 'weights' say the same: weights are 1 / sigma**2"
+        message = "'sigma' and 'weights' are alternatives: weights are 1 / sigma**2"
         problems.append(Problem("GE112", message, "keep one of them", f"{PLACE}/weights", at_key=True))
     return problems or _problems_of_weights(known, graph)
 
@@ -108,7 +108,7 @@ def _weight_problems(key: str, value: str, residual: str, graph: Graph, learned:
         message = f"{key} '{value}' is {graph.types[value]} and does not fit the residual, {graph.types[residual]}"
         yield Problem("GE301", message, None, pointer)
     if value in learned:
-        message = f"{key} '{value}' depends on trainable parameters, so a sum of squares is not what is to be minimized"
+        message = f"{key} '{value}' depends on trainable parameters, so the loss is not a sum of squares"
         yield Problem("GE112", message, "minimize a negative log-likelihood, such as nll.normal", pointer)
 
 

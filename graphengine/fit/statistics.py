@@ -49,14 +49,14 @@ class Squares:
     r2 : float or None
         1 - residual sum of squares / total sum of squares; NaN if the latter is zero or no degree of freedom is left.
         None if the residual is no difference of data and model, or the loss is robust.
-    r2_is_centred : bool
+    r2_is_centered : bool
         Whether the total is about the mean: in a model with an intercept, one whose Jacobian can give a constant shift.
     """
 
     residual_sum_of_squares: float
     residual_standard_deviation: float
     r2: float | None
-    r2_is_centred: bool
+    r2_is_centered: bool
 
 
 class Bootstrap(NamedTuple):
@@ -175,9 +175,9 @@ class Fit:
         return self._residuals.r2
 
     @property
-    def r2_is_centred(self) -> bool:
+    def r2_is_centered(self) -> bool:
         """That of a fit of residuals."""
-        return self._residuals.r2_is_centred
+        return self._residuals.r2_is_centered
 
     @property
     def _residuals(self) -> Squares:
@@ -240,13 +240,13 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
     else:
         covariance = found.covariance(variance)
         likelihood = _of_normal_errors(total, roots, found.rank, absolute=options.absolute_sigma)
-    r2, centred = _r2(None if solver.robust else _target(solver), total, roots, problem.jacobian(x), found.root)
+    r2, centered = _r2(None if solver.robust else _target(solver), total, roots, problem.jacobian(x), found.root)
     return Fit(
         objective="robust" if solver.robust else "least_squares",
         loss=2 * half,
         observations=count,
         degrees_of_freedom=freedom,
-        squares=Squares(total, deviation, r2 if freedom or r2 is None else NAN, centred),
+        squares=Squares(total, deviation, r2 if freedom or r2 is None else NAN, centered),
         settings=options.model_dump(exclude_defaults=True, exclude={"type"}),
         **likelihood,
         **_common(solver, x, found, covariance, model, variance),

@@ -53,7 +53,7 @@ def distinct(categories: list[Any]) -> list[Any]:
     """Categories as they are, unless one is there twice."""
     if len(set(categories)) < len(categories):
         twice = next(each for each in categories if categories.count(each) > 1)
-        raise PydanticCustomError("distinct", "{category} is there twice", {"category": repr(twice)})
+        raise PydanticCustomError("distinct", "duplicate category {category}", {"category": repr(twice)})
     return categories
 
 

@@ -139,7 +139,7 @@ class FromDataInitializer(Initializer):
 
     def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """Refuse: there are no numbers without rows."""
-        raise ValueError("its numbers come from the rows of a training")
+        raise ValueError("its value is computed from the training rows")
 
 
 def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:

@@ -89,12 +89,12 @@ def _of_word(walk: _TokenWalk, offset: int, word: str) -> Iterator[LexicalFindin
     number = _NUMBER.fullmatch(word)
     shown = word if len(word) <= 40 else f"{word[:37]}..."
     if word in _NOT_JSON:
-        hint = f'where the format takes such a number it is the string "{word.replace("-NaN", "NaN")}"'
+        hint = f'where the format allows such a number, write the string "{word.replace("-NaN", "NaN")}"'
         yield walk.finding(offset, "GE123", f"{word} is not JSON", hint, "0".ljust(len(word)))
     elif number and math.isinf(float(word)):
         yield walk.finding(offset, "GE124", f"{shown} is larger than any double", None, "0".ljust(len(word)))
     elif number and not number[1] and not -(2**63) <= int(word) < 2**64:
-        hint = "where a floating-point number is meant, write it with a point or an exponent"
+        hint = "write a floating-point number with a point or an exponent"
         yield walk.finding(offset, "GE125", f"the integer {shown} does not fit 64 bits", hint)
 
 

@@ -113,7 +113,7 @@ def _refuse_unless_plain(seen: os.stat_result, name: str, *, single: bool) -> No
     if not stat.S_ISREG(seen.st_mode):
         raise DataError(f"path '{name}' is not a plain file", code="GE504")
     if single and seen.st_nlink > 1:
-        hint = "another name of it may lie outside the folder; copy the file"
+        hint = "it may have another name outside the folder; copy the file"
         raise DataError(f"path '{name}' is a hard link", code="GE504", hint=hint)
 
 

@@ -198,7 +198,7 @@ def _foreign(content: Any) -> Iterator[Problem]:
     while pending:
         path, value = pending.pop()
         if len(path) > _DEEPEST:
-            raise ValueError("it is nested too deep, or in itself")
+            raise ValueError("it is nested too deeply, or contains itself")
         if isinstance(value, dict):
             yield from [_foreign_key(key, path) for key in value if not isinstance(key, str)]
             pending += [((*path, key), each) for key, each in value.items() if type(each) not in _PLAIN]

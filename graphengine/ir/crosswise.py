@@ -90,5 +90,5 @@ def _problem(graph: Graph, node: GraphNode, found: Crossing) -> Problem:
         f"{node_text(graph, node)}: '{found.column}' {column} and '{found.row}' {row} broadcast to {result}, "
         f"each of {found.size} with each other one"
     )
-    hint = "give both the same shape, with 'squeeze' or 'expand_dims'; 'expand_dims' also says that all pairs are meant"
+    hint = "give both the same shape, with 'squeeze' or 'expand_dims'; 'expand_dims' also marks all pairs as intended"
     return Problem("GE901", message, hint, node=node.id)

@@ -373,7 +373,7 @@ def _refuse_for_solver(solver: str, saving: Saving, validation: Any) -> None:
     if saving.folder is not None:
         raise TrainingError(f"the solver '{solver}' writes no checkpoints")
     if validation is not None:
-        raise TrainingError(f"'validation_data' means nothing to the solver '{solver}'")
+        raise TrainingError(f"'validation_data' has no effect with the solver '{solver}'")
 
 
 def _labels(training: TrainingDocument) -> list[str]:

@@ -198,7 +198,7 @@ def indices_of(classes: Array, categories: Sequence[Any]) -> list[int]:
     unknown = [each for each in classes.tolist() if each not in categories]
     if unknown:
         raise ValueError(
-            f"class {unknown[0]!r} is none of the categories of the model: {', '.join(map(str, categories))}"
+            f"class {unknown[0]!r}is not among the categories of the model: {', '.join(map(str, categories))}"
         )
     return [categories.index(each) for each in classes.tolist()]
 

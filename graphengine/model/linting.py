@@ -166,7 +166,7 @@ CHECKS: tuple[Check, ...] = (crossing, unreached, partly_trained, too_large)
 def resuming(trainer: Trainer | SolverTrainer) -> list[Problem]:
     """Return GE606 if a training resumes on a machine that computes otherwise."""
     note = trainer.checkpoints.note if trainer.checkpoints is not None else ""
-    return [Problem("GE606", note, "resume with the same, or accept other last bits")] if note else []
+    return [Problem("GE606", note, "resume with the same, or accept that the last bits may differ")] if note else []
 
 
 def lint(subject: LintSubject) -> list[Problem]:

@@ -474,7 +474,7 @@ class Model(Pictured):
             The value, such as an input, that the residuals are divided by: their standard deviations, or what is
             proportional to these.
         weights : str, optional
-            The same as 1 / sigma**2.
+            Weights of the squares, 1 / sigma**2, instead of --sigma.
         absolute_sigma : bool, optional
             Whether the residuals are in units of known standard deviations, so that their spread is not estimated.
         robust : {"huber", "soft_l1", "cauchy"}, optional

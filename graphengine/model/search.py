@@ -314,7 +314,7 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
     known = score_names(EvaluationSubject(model.evaluator, model.document))
     if metric not in known:
         raise _no_metric(metric, known)
-    hint = "say it with mode='min' or mode='max' (--mode)"
+    hint = "set mode='min' or mode='max' (--mode)"
     raise UsageError(f"it is not known whether a larger or a smaller '{metric}' is better", hint=hint)
 
 
@@ -402,4 +402,4 @@ def _require_initializers(model: Model) -> None:
         names = ", ".join(f"'{name}'" for name in kept[:8])
         message = f"the file is trained, and {counted(len(kept), 'parameter')} without an initializer: {names}"
         hint = "search with the file before the training, or declare initializers"
-        raise UsageError(f"{message}: the folds would be scored on rows that they have learned from", hint=hint)
+        raise UsageError(f"{message}: the folds would be scored on rows that they were trained on", hint=hint)

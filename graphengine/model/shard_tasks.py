@@ -157,7 +157,7 @@ class Piped:
             If the worker is gone, or an answer was not waited for because a training was interrupted.
         """
         if self._is_asked:
-            raise ConnectionAbortedError("the answer to another question is still to come")
+            raise ConnectionAbortedError("another request is still pending")
         self._is_asked = True
         self._pipe.send(asked)
         return self

@@ -36,7 +36,7 @@ MOST_POINTS = 150
 SHARES = (0.06, 0.3)
 """The opacity of a cell without samples, and of one with all of its class."""
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-"""The labelled heights of a chart whose scale changes, as shares of the number at its top."""
+"""The labeled heights of a chart whose scale changes, as shares of the number at its top."""
 TOPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """The leading digits of that number."""
 

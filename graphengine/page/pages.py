@@ -67,8 +67,8 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
         raise UsageError(message, hint="show --format svg draws its parts as boxes")
     fitted = _fitted(model)
     film = film_of(model, inputs)
-    labelled = [TraceLabels(frame.trace) for frame in film.frames]
-    panels = list(panels_of(model.graph, lambda link: [text for each in labelled for text in each(link)[:2]]))
+    labeled = [TraceLabels(frame.trace) for frame in film.frames]
+    panels = list(panels_of(model.graph, lambda link: [text for each in labeled for text in each(link)[:2]]))
     gauges = gauges_of(model, film)
     if gauges:
         gauges += outcome_gauges(model, film, film.frames[0].trace.of or "")
@@ -80,7 +80,7 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
         style_hash=_hash(style),
         name=markup(model.graph.name),
         description=markup(model.document.description or model.graph.summary),
-        picture=_picture(panels, labelled[0]),
+        picture=_picture(panels, labeled[0]),
         gauges="\n".join(map(_gauge, gauges)),
         fitted=fitted,
         film=script_json(scenes(model, film, panels, gauges)),
@@ -118,8 +118,8 @@ def _module(name: str) -> str:
 
 
 def _style() -> str:
-    colours = "".join(f"--{name}:light-dark({light},{dark});" for name, (light, dark) in PALETTE.items())
-    return f"\n:root{{{colours}}}\n{BASE}{SHAPES}{CHARTS}{_file('page.css')}"
+    colors = "".join(f"--{name}:light-dark({light},{dark});" for name, (light, dark) in PALETTE.items())
+    return f"\n:root{{{colors}}}\n{BASE}{SHAPES}{CHARTS}{_file('page.css')}"
 
 
 def _hash(text: str) -> str:
@@ -127,13 +127,13 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _picture(panels: Sequence[Panel], labelled: TraceLabels) -> str:
+def _picture(panels: Sequence[Panel], labeled: TraceLabels) -> str:
     """All panels, one after the other; the script puts them where they belong and shows those that are open."""
     parts = []
     for index, panel in enumerate(panels):
         frame = f'<rect class="frame" width="{panel.width}" height="{panel.height}" rx="8"/>' if index else ""
         title = f'<text class="heading" x="14" y="18">{markup(panel.title)}</text>' if index else ""
-        elements = "\n".join(panel_elements(panel, labelled, changing=True))
+        elements = "\n".join(panel_elements(panel, labeled, changing=True))
         parts.append(f'<g class="panel{" closed" * (index > 0)}">{frame}{title}<g>{elements}</g></g>')
     return "\n".join(parts)
 

@@ -97,8 +97,8 @@ def _numbered(steps: Sequence[FilmStep], phase: str) -> dict[str, int]:
 
 def _frame(frame: FilmFrame, panels: Sequence[Panel], gauges: Sequence[Gauge], index: int) -> dict[str, Any]:
     """One frame: where it is in the training, a text for each step, labels for each wire, places of the marks."""
-    labelled = TraceLabels(frame.trace)
-    labels = [[labelled(wire.link)[:2] for wire in panel.wires] for panel in panels]
+    labeled = TraceLabels(frame.trace)
+    labels = [[labeled(wire.link)[:2] for wire in panel.wires] for panel in panels]
     above, below = above_and_below(labels)
     step = frame.trace.training
     return {

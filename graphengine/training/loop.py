@@ -75,7 +75,7 @@ class Trainer:
         if not graph.trainable:
             raise TrainingError(f"model '{graph.name}' has no trainable parameter")
         if training.epochs is None and training.max_iterations is None and training.max_seconds is None:
-            raise TrainingError("nothing says when to stop", hint="give 'epochs', 'max_iterations' or 'max_seconds'")
+            raise TrainingError("the training has no limit", hint="give 'epochs', 'max_iterations' or 'max_seconds'")
         if validation is None and training.validation and training.validation.fraction:
             data, validation = _split(data, graph, training.validation, training.seed)
         self.batches = Batches(

@@ -219,7 +219,7 @@ def checked_graph(
 def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
     """Inputs that nothing gives a value."""
     for name in rule.parameters:
-        hint = "what it keeps is an input with an initializer"
+        hint = "a rule keeps a value in an input with an initializer"
         yield Problem("GE112", f"it cannot make parameter '{name}'", hint, make_pointer(("parameters", name)))
     for name, document in rule.inputs.items():
         pointer = make_pointer(("inputs", name))
@@ -241,7 +241,7 @@ def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
     replaced = ["parameter", *(name for name in slots_of(rule) if name not in ARGUMENTS)]
     for name in replaced:
         if name not in rule.outputs and not gaps.hide(name, "outputs"):
-            yield Problem("GE111", f"output '{name}' is missing: nothing says what replaces it", None, "/outputs")
+            yield Problem("GE111", f"output '{name}' is missing: it gives the new value", None, "/outputs")
     known = {*replaced, HOLE}
     for name in rule.outputs:
         if name not in known and not gaps.hide(name, "inputs"):

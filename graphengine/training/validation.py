@@ -78,7 +78,7 @@ def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: 
     """What does not fit together in a training section; `has_validation` says that a caller hands data over."""
     problems, validation, early = metric_problems(training), training.validation, training.early_stopping
     if training.accumulate > 1 and training.batch_size is None:
-        message = "'accumulate' needs a 'batch_size': it says how many batches make an iteration"
+        message = "'accumulate' needs a 'batch_size': it sets how many batches make an iteration"
         problems.append(Problem("GE112", message, None, "/training/accumulate"))
     if validation and not has_validation and (validation.data is None) == (validation.fraction is None):
         problems.append(Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation"))
@@ -92,7 +92,11 @@ def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: 
             message = f"early stopping monitors '{early.monitor}', which no check computes"
             problems.append(Problem("GE210", message, did_you_mean(early.monitor, names, "computed"), pointer))
         elif kind is not None and kind.shape != ():
-            problems.append(Problem("GE112", f"'{early.monitor}' is {kind}, and only a number improves", None, pointer))
+            problems.append(
+                Problem(
+                    "GE112", f"'{early.monitor}' is {kind}, and only a single number can be monitored", None, pointer
+                )
+            )
     return problems
 
 
@@ -102,7 +106,7 @@ def _label_problems(section: ValidationDocument, graph: Graph) -> Iterator[Probl
     for key, name in given.items():
         pointer = f"/training/validation/{key}"
         if section.fraction is None:
-            message = f"'{key}' needs a 'fraction': it says how the samples of one are drawn"
+            message = f"'{key}' needs a 'fraction': it sets how its samples are drawn"
             yield Problem("GE112", message, None, pointer, at_key=True)
         elif len(given) > 1:
             yield Problem("GE112", "give either 'stratify' or 'group'", None, pointer, at_key=True)

@@ -2,7 +2,7 @@
 
 The gradient of sum(u * r) by the parameters is J'u, a product of the Jacobian of r with weights u. It is linear in
 u, so its own gradient along a direction v, toward u, is J v: a column of the Jacobian for a v with a single 1. Both are
-graphs, exact, and vectorised over the samples.
+graphs, exact, and vectorized over the samples.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ Case = tuple[str, str]
 
 def cases() -> Iterator[Case]:
     """All of them, as names and texts with marks."""
-    for family in (unknown_keys, missing_keys, wrong_types, out_of_range, misspelt, references, ops, arity):
+    for family in (unknown_keys, missing_keys, wrong_types, out_of_range, misspelled, references, ops, arity):
         for name, document in family():
             yield f"{family.__name__}-{name}", text_of(document)
     for family in (attributes, shapes, values, loss, identifiers, cycles, functions, paths):
@@ -180,7 +180,7 @@ KEYS = [
 ]
 
 
-def misspelt() -> Iterator[tuple[str, Any]]:
+def misspelled() -> Iterator[tuple[str, Any]]:
     """Keys that are nearly right, beside the right ones."""
     for key in KEYS:
         yield key, changed(LINREG, (key,), Mark("GE110", {}))
@@ -371,7 +371,7 @@ PATHS += ["..", "data.csv\0", "a\nb.csv", "http://localhost/data.csv", "file:///
 
 
 def paths() -> Iterator[tuple[str, Any]]:
-    """Paths that do not stay in the folder of the file, or are not spelt alike on all systems."""
+    """Paths that do not stay in the folder of the file, or are not spelled alike on all systems."""
     for index, path in enumerate(PATHS):
         yield f"csv-{index}", changed(LINREG, ("data", "train", "path"), Mark("GE504", path))
     wrong = Mark("GE504", "../w")

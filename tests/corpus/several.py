@@ -161,18 +161,21 @@ def consequences() -> Iterator[tuple[str, Json]]:
         "sections-empty",
         {**COUNTER, "inputs": Mark("GE112", []), "state": Mark("GE112", []), "functions": Mark("GE112", [])},
     )
-    yield "shape-misspelt", changed(LINREG, ("inputs", "x"), {"shpe": Mark("GE110", ["N"])})
+    yield "shape-misspelled", changed(LINREG, ("inputs", "x"), {"shpe": Mark("GE110", ["N"])})
     yield (
-        "rule-misspelt",
+        "rule-misspelled",
         changed(LINREG, ("training", "optimizer"), Mark("GE111", {"typ": "adam", "learning_rate": 0.1})),
     )
     hot = {"id": "z", "op": "one_hot", "inputs": ["k"], "attributes": {"depth": 4}}
     counted = small([hot], k={"shape": ["M"], "dtype": "int64"})
-    yield "dtype-misspelt", changed(counted, ("inputs", "k"), {"shape": ["M"], "dtyp": Mark("GE110", "int64")})
+    yield "dtype-misspelled", changed(counted, ("inputs", "k"), {"shape": ["M"], "dtyp": Mark("GE110", "int64")})
     yield "dtype-wrong", changed(counted, ("inputs", "k", "dtype"), Mark("GE112", "int"))
     yield "dtype-of-file", {**small([hot], k={"shape": ["M"]}), "dtype": Mark("GE112", "int")}
     attribute = {key: value for key, value in hot.items() if key != "attributes"}
-    yield "attributes-misspelt", changed(counted, ("nodes", 0), {**attribute, "attribute": Mark("GE110", {"depth": 4})})
+    yield (
+        "attributes-misspelled",
+        changed(counted, ("nodes", 0), {**attribute, "attribute": Mark("GE110", {"depth": 4})}),
+    )
     for name, wrong in (
         ("op", {"op": Mark("GE211", "splitt")}),
         ("attribute", {"attributes": {"indices_or_section": Mark("GE213", 2, True)}}),

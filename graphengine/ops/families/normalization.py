@@ -1,4 +1,4 @@
-"""Normalisation and dropout.
+"""Normalization and dropout.
 
 What depends on the mode has the attribute `training`, which a file leaves alone: the engine sets it in a training step.
 Statistics are biased (divided by the number of values), and each variance is the mean square of what is left when
