@@ -51,6 +51,7 @@ ROOMS = [
     "hooks",
     "errors",
     "limits",
+    "mappings",
     "wording",
     "version",
 ]

@@ -16,6 +16,7 @@ from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
 from graphengine.cli.values import json_value
 from graphengine.errors import DataError, UsageError, make_pointer
+from graphengine.mappings import without
 
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
@@ -86,7 +87,7 @@ def offered_by(
             raise UsageError("--columns needs --data FILE, which has the columns")
         return Offer((), lambda _: {})
     if data in model.document.data:
-        arrays = {name: array for name, array in model.load_data(data).items() if name not in given}
+        arrays = without(model.load_data(data), given)
         return Offer(arrays, lambda names: {name: arrays[name] for name in names})
     return _offered_by_file(model, Path(data), columns, given, needed, option)
 
@@ -151,7 +152,7 @@ def _offered_by_file(
     key, header = reader.named_by, _names_in(reader, path)
     declared = listed(declared_columns(model.document, key), lambda: header, model.graph.inputs)
     meant = _wanted(model, header, columns, declared, needed)
-    wanted = {name: what for name, what in meant.items() if name not in given}
+    wanted = without(meant, given)
     if key != "columns" and list in map(type, wanted.values()):
         raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
     return Offer(wanted, lambda names: _read_file(model, path, reader, {name: wanted[name] for name in names}))

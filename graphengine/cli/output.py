@@ -192,11 +192,6 @@ def print_values(title: str, values: Mapping[str, Any]) -> None:
         print_line(f"  {name:<{width}}  {array_text(value)}")
 
 
-def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of some values: those that are not None."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def array_text(value: Any) -> str:
     """A small array as it is, a large one by shape, least, mean and greatest value."""
     import numpy as np

@@ -21,8 +21,9 @@ from graphengine.cli.options import (
     Strict,
     on_device,
 )
-from graphengine.cli.output import Format, print_line, print_lines, print_result, print_table, without_none
+from graphengine.cli.output import Format, print_line, print_lines, print_result, print_table
 from graphengine.cli.values import named_values
+from graphengine.mappings import without_none
 from graphengine.wording import counted
 
 if TYPE_CHECKING:

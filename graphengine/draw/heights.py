@@ -11,6 +11,8 @@ from itertools import chain
 from math import ceil, floor
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
+from graphengine.mappings import without
+
 SWEEPS = 4
 
 ItemType = TypeVar("ItemType")
@@ -37,7 +39,7 @@ def heights_of(
     for layer, offset in zip(layers, offsets, strict=True):
         middles.update((item, place - max(offset) / 2) for item, place in zip(layer, offset, strict=True))
     forth, back = range(len(layers)), range(len(layers))[::-1]
-    starting = {item: links for item, links in after.items() if item not in before}
+    starting = without(after, before)
     for numbers, neighbors in [(forth, before), (back, after)] * SWEEPS + [(forth, before), (back, starting)]:
         for number in numbers:
             wanted = [_wanted(middles, item, neighbors) for item in layers[number]]

@@ -24,6 +24,7 @@ from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import only, without_none
 from graphengine.model.model import Model
 from graphengine.nn.shipped import call_graph, check_attributes, form_of
 from graphengine.ops.calling import OpFunction, split
@@ -86,14 +87,8 @@ class _GraphDraft(Recorder):
         operands = [self._operand(value) for value in inputs]
         name = self.numbered("")
         self.lines[name] = _callers_line()
-        kinds = [self.types[each] if isinstance(each, str) else each for each in operands]
-        try:
-            graph = call_graph(function, kinds, attributes, self.functions)
-        except InvalidModelError as error:
-            raise InvalidModelError(
-                Problem(each.code, f"{self.lines[name]}: {each.message}", each.hint) for each in error.problems
-            ) from None
-        outputs = dict(zip(graph.outputs, [name, *[f"{name}:{port}" for port in list(graph.outputs)[1:]]], strict=True))
+        graph = self._graph_of_call(name, function, operands, attributes)
+        outputs = dict(zip(graph.outputs, _port_names(name, list(graph.outputs)), strict=True))
         self.types.update({outputs[port]: graph.types[value] for port, value in graph.outputs.items()})
         while operands and operands[-1] is None:
             operands.pop()
@@ -101,6 +96,16 @@ class _GraphDraft(Recorder):
         self.nodes.append(GraphNode(name, function, None, tuple(operands)))  # type: ignore[arg-type]
         results = tuple(map(self.symbol, outputs.values()))
         return results[0] if len(results) == 1 else results
+
+    def _graph_of_call(self, name: str, function: str, operands: Sequence[Any], attributes: Mapping[str, Any]) -> Graph:
+        """The graph of a function for the operands of a call; errors have the caller's line."""
+        kinds = [self.types[each] if isinstance(each, str) else each for each in operands]
+        try:
+            return call_graph(function, kinds, attributes, self.functions)
+        except InvalidModelError as error:
+            raise InvalidModelError(
+                Problem(each.code, f"{self.lines[name]}: {each.message}", each.hint) for each in error.problems
+            ) from None
 
     def declare(self, name: str, kind: ArrayType) -> Any:
         """Enter a value that no node computes."""
@@ -224,16 +229,21 @@ class Builder:
         UsageError
             GE801 if no node made the value, or the node has a name.
         """
-        first = value[0] if isinstance(value, tuple) and value else value
-        node = self._reference(first).partition(":")[0]
-        if node not in self._draft.lines:
-            raise UsageError(f"'{node or first}' is not the result of a node, so it cannot be named '{name}'")
+        node = self._node_of(value, name)
         if node in self._names:
             raise UsageError(f"the node that is to be named '{name}' is named '{self._names[node]}'")
         self._names[node] = name
         if description is not None:
             self._descriptions[node] = description
         return value
+
+    def _node_of(self, value: Any, name: str) -> str:
+        """The node that made a value, or the first of several values, which is to be named."""
+        first = value[0] if isinstance(value, tuple) and value else value
+        node = self._reference(first).partition(":")[0]
+        if node not in self._draft.lines:
+            raise UsageError(f"'{node or first}' is not the result of a node, so it cannot be named '{name}'")
+        return node
 
     def node(self, op: str, *inputs: Any, **attributes: Any) -> Any:
         """Add a node of any op, also one that reads no value: `b.node("constant", value=2.0)`.
@@ -286,26 +296,26 @@ class Builder:
     def to_dict(self) -> Json:
         """Return the content of the model file."""
         ids = self._ids()
-        nodes = [self._node(node, ids) for node in self._draft.nodes]
-        content: Json = {
+        sections = {**self._sections, "state": self._states(ids)}
+        declared = {key: section for key, section in sections.items() if section}
+        data = declared.pop("data", None)
+        training = None if self._training is None else self._without_values(self._training, ids)
+        return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "opset_imports": self._imports(),
             **self._head,
             **({"dtype": self._dtype} if self._dtype != "float64" else {}),
-            **{key: section for key, section in self._sections.items() if section and key != "data"},
-            "nodes": nodes,
-            "outputs": dict(self._outputs),
-            **({"data": self._sections["data"]} if self._sections["data"] else {}),
-            **({} if self._training is None else {"training": self._training}),
+            **declared,
+            "nodes": [self._node(node, ids) for node in self._draft.nodes],
+            "outputs": {name: self._output(name, _renamed(value, ids)) for name, value in self._outputs.items()},
+            **_given(data=data, training=training),
         }
-        content["outputs"] = {name: self._output(name, _renamed(value, ids)) for name, value in self._outputs.items()}
-        for state in content.get("state", {}).values():
-            if "update" in state:
-                state["update"] = _renamed(state["update"], ids)
-        if self._training is not None:
-            content["training"] = self._without_values(self._training, ids)
-        return content
+
+    def _states(self, ids: Mapping[str, str]) -> Json:
+        """The state, with references to ids."""
+        states = self._sections["state"]
+        return {name: {**each, **_given(update=_renamed(each.get("update"), ids))} for name, each in states.items()}
 
     def _output(self, name: str, value: str) -> str | Json:
         return {"value": value, "categories": self._speaking[name]} if name in self._speaking else value
@@ -371,23 +381,25 @@ class Builder:
         return ids
 
     def _node(self, node: GraphNode, ids: Mapping[str, str]) -> Json:
-        document: Json = dict(self._draft.calls[node.id] if node.id in self._draft.calls else node_document(node))
-        inputs = document["inputs"]
-        if isinstance(inputs, dict):
-            inputs = {name: _renamed(ref, ids) for name, ref in inputs.items()}
-        elif None in inputs or document.get("by_name"):
-            names = self._function(node.op).signature.inputs
-            inputs = {name: _renamed(ref, ids) for name, ref in zip(names, inputs, strict=False) if ref is not None}
-        else:
-            inputs = [_renamed(ref, ids) for ref in inputs]
+        call = self._draft.calls.get(node.id)
+        document: Json = dict(node_document(node)) if call is None else call
         attributes = document.get("attributes")
         return {
             "id": ids[node.id],
             "op": document["op"],
-            "inputs": inputs,
+            "inputs": self._inputs(document, ids),
             **({"attributes": attributes} if attributes else {}),
             **_given(description=self._descriptions.get(node.id)),
         }
+
+    def _inputs(self, document: Json, ids: Mapping[str, str]) -> Any:
+        """The operands by name, where the caller named them or one between them is omitted, or else in order."""
+        inputs = document["inputs"]
+        if not isinstance(inputs, dict):
+            if None not in inputs and not document.get("by_name"):
+                return [_renamed(ref, ids) for ref in inputs]
+            inputs = dict(zip(self._function(document["op"]).signature.inputs, inputs, strict=False))
+        return {name: _renamed(ref, ids) for name, ref in inputs.items() if ref is not None}
 
     def _function(self, name: str) -> Function:
         own = self._draft.functions.get(name)
@@ -400,12 +412,12 @@ class Builder:
         return shipped[name]
 
     def _imports(self) -> Json:
-        called = {call["op"] for call in self._draft.calls.values()}
-        domains = {domain_of(node.op) for node in self._draft.nodes if node.id not in self._draft.calls}
-        within = {node["op"] for each in self._draft.functions.values() for node in each.nodes}
-        used = {domain_of(op) for op in called | within}
-        shipped = {domain: version for domain, version in DOMAINS.items() if domain in used}
-        return {CORE: OPSET_VERSION, **dict.fromkeys(sorted(domains - {CORE}), OPSET_VERSION), **shipped}
+        calls, functions = self._draft.calls, self._draft.functions.values()
+        called = {call["op"] for call in calls.values()}
+        domains = {domain_of(node.op) for node in self._draft.nodes if node.id not in calls}
+        within = {node["op"] for each in functions for node in each.nodes}
+        used = set(map(domain_of, called | within))
+        return {CORE: OPSET_VERSION, **dict.fromkeys(sorted(domains - {CORE}), OPSET_VERSION), **only(DOMAINS, used)}
 
     def _without_values(self, content: Any, ids: Mapping[str, str]) -> Any:
         """A section with names where it has values."""
@@ -423,6 +435,11 @@ class Builder:
         return Problem(problem.code, f"{lines[problem.node]}: {problem.message}", problem.hint, None, problem.node)
 
 
+def _port_names(node: str, ports: Sequence[str]) -> list[str]:
+    """The names of the values that a call gives."""
+    return [node, *(f"{node}:{port}" for port in ports[1:])]
+
+
 def _renamed(reference: Any, ids: Mapping[str, str]) -> Any:
     """A reference to a temporary name as one to an id; anything else as it is."""
     if not isinstance(reference, str):
@@ -433,7 +450,7 @@ def _renamed(reference: Any, ids: Mapping[str, str]) -> Any:
 
 def _given(**keys: Any) -> Json:
     """The keys that have a value."""
-    return {key: value for key, value in keys.items() if value is not None}
+    return without_none(keys)
 
 
 def _started(initializer: float | Mapping[str, Any] | None, value: Any) -> Json:

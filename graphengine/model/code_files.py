@@ -17,6 +17,7 @@ from graphengine.format.code.python_text import Content, EmittedFunction, array_
 from graphengine.format.files import check_target, write_bytes
 from graphengine.format.initializers import initial_value
 from graphengine.ir.binding import bind_sizes
+from graphengine.mappings import without
 from graphengine.ops.shapes import symbols_of
 from graphengine.training.schedules import rate_at
 from graphengine.transform.passes import optimize
@@ -88,19 +89,25 @@ def export_c(model: Model, path: str | Path, sizes: Mapping[str, int] | None = N
 def c_file(model: Model, sizes: Mapping[str, int] | None = None) -> str:
     """Return what `export_c` writes; raises as it does."""
     model = started(model)
-    known = symbols(model.graph)
-    for name in sizes or {}:
-        if name not in known:
-            hint = did_you_mean(name, known, "sizes")
-            raise UsageError(f"model '{model.graph.name}' has no size '{name}'", code="GE402", hint=hint)
     step = step_of(model)
-    found = dict.fromkeys(known, 1) | next(iter(batch_sizes(model) if step else ()), {}) | dict(sizes or {})
+    found = _c_sizes(model, sizes or {}, has_step=step is not None)
     parts = [CPart("forward", "Compute the outputs.", model.graph, list(model.graph.outputs)), *_c_gradient(model)]
     parts += [_c_step(step)] if step else []
     parts = [replace(each, graph=optimize(each.graph.with_sizes(found))) for each in parts]
     values = _with_slots(model, step)
-    found = {name: found[name] for name in known}
-    return c_text(CContent(model.graph.name, model.graph.description, parts, values, remarks_of(model), found))
+    known = {name: found[name] for name in symbols(model.graph)}
+    return c_text(CContent(model.graph.name, model.graph.description, parts, values, remarks_of(model), known))
+
+
+def _c_sizes(model: Model, sizes: Mapping[str, int], *, has_step: bool) -> dict[str, int]:
+    """The sizes that are given, for others those of a batch of the training, or else 1."""
+    known = symbols(model.graph)
+    for name in sizes:
+        if name not in known:
+            hint = did_you_mean(name, known, "sizes")
+            raise UsageError(f"model '{model.graph.name}' has no size '{name}'", code="GE402", hint=hint)
+    of_batch = next(iter(batch_sizes(model)), {}) if has_step else {}
+    return {**dict.fromkeys(known, 1), **of_batch, **sizes}
 
 
 def _c_gradient(model: Model) -> Iterator[CPart]:
@@ -126,7 +133,7 @@ def started(model: Model) -> Model:
 def _with_slots(model: Model, step: Step | None) -> dict[str, Any]:
     """The values of parameters and state, and of what an update rule keeps."""
     values = values_of(model.graph, model.values)
-    slots = {name: source for name, source in step.graph.state.items() if name not in values} if step else {}
+    slots = without(step.graph.state, values) if step else {}
     return values | {name: np.asarray(initial_value(name, source)) for name, source in slots.items()}
 
 
@@ -270,9 +277,10 @@ def _rows(model: Model) -> dict[str, str]:
 
 
 def _few(kind: Any, given: Any) -> str:
+    """The first rows of an input, or numbers that fit where there are no rows or many numbers."""
     shape = tuple(size if isinstance(size, int) else 3 for size in kind.shape)
     if given is not None and np.ndim(given) == len(shape) and math.prod(shape) <= MOST_SHOWN:
-        rows = np.asarray(given)[tuple(slice(size) for size in shape)]
+        rows = np.asarray(given)[tuple(map(slice, shape))]
         if rows.shape == shape and rows.dtype.kind in "fiub":
             return array_text(rows.astype(kind.array_dtype))
     number = "ones" if kind.array_dtype.kind == "f" else "zeros"

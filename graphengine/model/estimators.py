@@ -150,16 +150,16 @@ def _content_of(model: Any) -> tuple[dict[str, Any], Path | None]:
 def with_width(content: Mapping[str, Any], names: Sequence[str], width: int) -> dict[str, Any]:
     """Return the content of a file with a number of columns for the symbol that its one input of features has."""
     shape = content["inputs"][names[0]]["shape"] if len(names) == 1 else []
-    symbol = shape[1] if len(shape) == 2 and isinstance(shape[1], str) else None
-    sections = {
-        section: {
-            name: {**each, "shape": [width if size == symbol else size for size in each["shape"]]}
-            for name, each in content[section].items()
-        }
-        for section in ("inputs", "parameters", "state")
-        if symbol is not None and section in content
-    }
-    return {**content, **sections}
+    if len(shape) != 2 or not isinstance(shape[1], str):
+        return dict(content)
+    sections = [section for section in ("inputs", "parameters", "state") if section in content]
+    return {**content, **{section: _sized(content[section], shape[1], width) for section in sections}}
+
+
+def _sized(section: Mapping[str, Any], symbol: str, width: int) -> dict[str, Any]:
+    """Declarations with a number for a symbol in their shapes."""
+    shapes = {name: [width if size == symbol else size for size in each["shape"]] for name, each in section.items()}
+    return {name: {**each, "shape": shapes[name]} for name, each in section.items()}
 
 
 def untrained(document: ModelDocument, seed: int | None) -> ModelDocument:

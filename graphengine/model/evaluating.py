@@ -6,14 +6,14 @@ not; its prediction is the output that has its categories, or its type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphengine.data.batches import Batches
-from graphengine.errors import UsageError
+from graphengine.errors import GraphEngineError, UsageError
 from graphengine.format.documents import ModelDocument
 from graphengine.format.training_documents import ValidationDocument
 from graphengine.ir.graph import Graph
@@ -98,17 +98,24 @@ def evaluate(model: EvaluationSubject, data: Mapping[str, Any]) -> Scores:
     batches = Batches(data, model.evaluator.graph, batch_size=1)
     found = _numbers(model, batches)
     counts = _compared_rows(model, batches)
-    if not found and counts is None:
-        if wanted := _wanted(model):
-            needs = {name or LOSS: model.evaluator.executor.inputs_of([of]) for name, of in wanted.items()}
-            raise not_computable("score", needs, data)
-        hint = "declare a loss or a metric as an output, or give an output the categories of an input"
-        raise UsageError(f"model '{model.evaluator.graph.name}' has nothing to evaluate", hint=hint)
+    if counts is None:
+        if not found:
+            raise _no_score(model, data)
+        return Scores(batches.samples, found.pop("", None), found)
     loss = found.pop("", None)
-    metrics = {**(counts.metrics if counts else {}), **found}
+    metrics = {**counts.metrics, **found}
     if not isinstance(counts, ClassCounts):
         return Scores(batches.samples, loss, metrics)
     return Scores(batches.samples, loss, metrics, tuple(counts.scores()), counts.matrix)
+
+
+def _no_score(model: EvaluationSubject, data: Mapping[str, Any]) -> GraphEngineError:
+    """The error of a model that has nothing to evaluate, or nothing that the data is enough for."""
+    if wanted := _wanted(model):
+        needs = {name or LOSS: model.evaluator.executor.inputs_of([of]) for name, of in wanted.items()}
+        return not_computable("score", needs, data)
+    hint = "declare a loss or a metric as an output, or give an output the categories of an input"
+    return UsageError(f"model '{model.evaluator.graph.name}' has nothing to evaluate", hint=hint)
 
 
 def default_rows(document: ModelDocument) -> DefaultRows:
@@ -132,11 +139,12 @@ def score_names(model: EvaluationSubject) -> list[str]:
 def _wanted(model: EvaluationSubject) -> dict[str, str]:
     """The values of the loss, under an empty name, the declared metrics and the outputs that are one number."""
     graph, section = model.evaluator.graph, model.document.training
-    loss = graph.value_name(section.loss) if section else None
-    wanted = {name: value for name, value in graph.outputs.items() if graph.types[value].shape == () and value != loss}
-    wanted |= section.metrics if section else {}
-    values = {"": loss} if loss else {}
-    values |= {name: graph.value_name(of) for name, of in wanted.items()}
+    scalars = {name: value for name, value in graph.outputs.items() if graph.types[value].shape == ()}
+    values = scalars
+    if section:
+        loss = graph.value_name(section.loss)
+        others = {name: value for name, value in scalars.items() if value != loss}
+        values = {"": loss, **others, **{name: graph.value_name(of) for name, of in section.metrics.items()}}
     return {name: value for name, value in values.items() if graph.types[value].array_dtype.kind in "fiub"}
 
 
@@ -161,13 +169,18 @@ def _compared_rows(model: EvaluationSubject, batches: Batches) -> ClassCounts | 
     if compared is None or compared.target not in batches.inputs or not _is_ready(model, compared.output, batches):
         return None
     counts = _counts_of(compared)
+    for batch in _large_batches(model, batches):
+        target = np.asarray(batch[compared.target])
+        predicted = model.evaluator.predict(batch, (compared.output,))[compared.output]
+        counts.add(target, _as_classes(predicted, target) if compared.classes else predicted)
+    return counts
+
+
+def _large_batches(model: EvaluationSubject, batches: Batches) -> Iterator[Mapping[str, Any]]:
+    """All rows in as few batches as memory allows."""
     part = largest_part(batches, [model.evaluator.graph])
     for segment in Batches(batches.arrays, model.evaluator.graph, batch_size=part).epoch(1):
-        for batch in map(segment.batch, range(segment.count)):
-            target = np.asarray(batch[compared.target])
-            predicted = model.evaluator.predict(batch, (compared.output,))[compared.output]
-            counts.add(target, _as_classes(predicted, target) if compared.classes else predicted)
-    return counts
+        yield from map(segment.batch, range(segment.count))
 
 
 def _counts_of(compared: Compared) -> ClassCounts | Errors:
@@ -187,10 +200,9 @@ def comparison(model: EvaluationSubject) -> Compared | None:
     if section is None:
         return None
     read = {name: set(model.evaluator.executor.inputs_of([value])) for name, value in graph.outputs.items()}
-    in_loss = model.evaluator.executor.inputs_of([graph.value_name(section.loss)])
-    for target in in_loss:
-        rest = [name for name in read if read[name] and target not in read[name]]
-        found = [each for each in (_compared(model, target, name) for name in rest) if each]
+    for target in model.evaluator.executor.inputs_of([graph.value_name(section.loss)]):
+        others = [name for name, inputs in read.items() if inputs and target not in inputs]
+        found = list(filter(None, (_compared(model, target, name) for name in others)))
         if found:
             return max(found, key=lambda each: (each.output in model.document.speaking, bool(each.classes)))
     return None
@@ -213,10 +225,12 @@ def _compared(model: EvaluationSubject, target: str, output: str) -> Compared | 
 def _classes(graph: Graph, output: str, wanted: Shape, categories: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
     """The classes that the numbers of an output are of, beside a target of some shape; None if it has none."""
     given = graph.types[graph.outputs[output]].shape
-    count = given[-1] if given and given[:-1] == wanted else None
-    if isinstance(count, int) and count == len(categories or range(count)):
-        return categories or tuple(range(count))
-    return categories or (0, 1) if given == wanted and _is_probability(graph, output) else None
+    if given == wanted:
+        return (categories or (0, 1)) if _is_probability(graph, output) else None
+    if given[:-1] != wanted or not isinstance(given[-1], int):
+        return None
+    classes = categories or tuple(range(given[-1]))
+    return classes if len(classes) == given[-1] else None
 
 
 def _is_probability(graph: Graph, output: str) -> bool:

@@ -101,40 +101,43 @@ def _model(file: OnnxFile, path: Path | None, wanted: Wanted, limits: Limits) ->
     from graphengine.model.model import Model
 
     freeze, head, classes, targets, fixed, sizes = wanted
-    if head is None and (classes or targets):
+    has_layer = bool(classes or targets)
+    if has_layer and head is None:
         raise UsageError("classes and targets need a head", hint="name the value that the new layer follows")
-    changed = bool(fixed or sizes or head or list(names_of(freeze)))
-    model = None if changed else _restored(file, path, limits)
-    if model is not None:
-        return model
-    importer = Importer(file, limits, fixed, sizes)
-    found: Imported = imported(importer, limits, names_of(freeze), head)
-    if classes or targets:
+    frozen = list(names_of(freeze))
+    restored = None if fixed or sizes or head or frozen else _restored(file, path, limits)
+    if restored is not None:
+        return restored
+    found: Imported = imported(Importer(file, limits, fixed, sizes), limits, frozen, head)
+    if has_layer:
         found = with_head(found, classes, targets)
     return Model(found.document, None, path, limits=limits, values=found.values)
 
 
 def _restored(file: OnnxFile, path: Path | None, limits: Limits) -> Model | None:
     """Return the model that a file was exported from; None if it was not, or was changed since."""
-    from graphengine.model.model import Model
-
-    proto = file.proto
-    properties = {each.key: each.value for each in proto.metadata_props}
+    properties = {each.key: each.value for each in file.proto.metadata_props}
     text = properties.get(f"{PREFIX}model")
     if text is None or properties.get(f"{PREFIX}graph") != "forward":
         return None
-    from graphengine.model.to_onnx import onnx_parts
-
-    tensors = Tensors(file, limits.array_bytes)
     try:
-        arrays = {each.name: each for each in proto.graph.initializer}
-        document, declared = _document(text, limits)
-        values = {name: tensors.array(arrays[name]) for name in declared if name in arrays}
-        model = Model(_with_values(document, text, values), None, path, limits=limits, values=values)
-        opset = next(each.version for each in proto.opset_import if not each.domain)
-        again = onnx_parts(model, outputs=[each.name for each in proto.graph.output], opset=opset, external=True)
+        return _written_from(text, file, path, limits)
     except (AttributeError, GraphEngineError, StopIteration, TypeError, Unimportable, ValueError):
         return None
+
+
+def _written_from(text: str, file: OnnxFile, path: Path | None, limits: Limits) -> Model | None:
+    """Return the model of a document with the values of a file, if exporting it gives the file again."""
+    from graphengine.model.model import Model
+    from graphengine.model.to_onnx import onnx_parts
+
+    proto, tensors = file.proto, Tensors(file, limits.array_bytes)
+    arrays = {each.name: each for each in proto.graph.initializer}
+    document, declared = _document(text, limits)
+    values = {name: tensors.array(arrays[name]) for name in declared if name in arrays}
+    model = Model(_with_values(document, text, values), None, path, limits=limits, values=values)
+    opset = next(each.version for each in proto.opset_import if not each.domain)
+    again = onnx_parts(model, outputs=[each.name for each in proto.graph.output], opset=opset, external=True)
     return model if _alike(again, proto, declared, tensors) else None
 
 
@@ -153,12 +156,13 @@ def _document(text: str, limits: Limits) -> tuple[ModelDocument, set[str]]:
 def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) -> ModelDocument:
     """Return a document with the values that the model file had, unless they are many."""
     content, changed = parse_json(text.encode()), {}
+    shown = {} if are_external(values.values()) else values
     for section in ("parameters", "state"):
         sources = dict(getattr(document, section))
         for name, declared in content.get(section, {}).items():
             if "value" in declared and name in values:
                 own = {} if "initializer" in declared else {"initializer": None}
-                inline = {} if are_external(values.values()) else {"value": encode_array(values[name])}
+                inline = {"value": encode_array(shown[name])} if name in shown else {}
                 sources[name] = sources[name].model_copy(update=own | inline)
         changed[section] = sources
     return document.model_copy(update=changed)
@@ -168,8 +172,7 @@ def _alike(written: OnnxParts, proto: Any, parameters: set[str], tensors: Tensor
     """Whether what would be written computes the same as a model, but for the values of parameters."""
     graph, other = written.proto.graph, proto.graph
     for section in ("node", "input", "output"):
-        one, two = getattr(graph, section), getattr(other, section)
-        if len(one) != len(two) or any(_bytes(a) != _bytes(b) for a, b in zip(one, two, strict=True)):
+        if list(map(_bytes, getattr(graph, section))) != list(map(_bytes, getattr(other, section))):
             return False
     if sorted(map(_bytes, written.proto.functions)) != sorted(map(_bytes, proto.functions)):
         return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +23,9 @@ from graphengine.format.documents import ModelDocument
 from graphengine.format.saving import functions_of, node_document
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
+from graphengine.mappings import only
 from graphengine.ops.node import Node
-from graphengine.ops.registry import OPS
+from graphengine.ops.registry import OPS, Op
 from graphengine.transform.gradient import check_differentiable, gradient
 from graphengine.transform.own_backward import require_memory_for
 
@@ -130,15 +131,11 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
     UsageError
         If the class is not registered, has no `backward`, or gives no finite floating-point number for these inputs.
     """
-    op = OPS.of_class(type(node))
-    if op is None:
-        raise UsageError(f"{type(node).__name__} is not registered, so there is no gradient to check")
-    if op.signature.saved is None:
-        raise UsageError(f"{type(node).__name__} has no backward, so there is no gradient to check")
+    op = _op_with_backward(node)
     arrays = [None if value is None else _in_double(value) for value in inputs]
     results = _guarded_call(node, op.name, arrays)
     generator = np.random.default_rng(seed)
-    graph, values = _projection(node, op.name, arrays, results, generator)
+    graph, values = _projection(node, op, arrays, results, generator)
     names = {f"x{index}": op.signature.input_name(index) for index in range(len(arrays))}
     wrt = [name for name in names if name in graph.inputs and graph.types[name].is_differentiable]
     checks = [*graph_checks(graph, values, "loss", wrt, generator), *_subset_checks(graph, values, wrt, generator)]
@@ -146,6 +143,15 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
     if not all(each.holds for each in checks):
         raise GradientError(_failures(op.name, checks))
     return checks
+
+
+def _op_with_backward(node: Node) -> Op:
+    op = OPS.of_class(type(node))
+    if op is None:
+        raise UsageError(f"{type(node).__name__} is not registered, so there is no gradient to check")
+    if op.signature.saved is None:
+        raise UsageError(f"{type(node).__name__} has no backward, so there is no gradient to check")
+    return op
 
 
 def _failures(op: str, checks: Iterable[GradientCheck]) -> list[Problem]:
@@ -167,18 +173,27 @@ def graph_checks(
     UsageError
         If the scalar is not finite for these values, or a gradient is with respect to something that is computed.
     """
-    check_differentiable(graph, graph.value_name(of), [graph.value_name(name) for name in wrt])
+    check_differentiable(graph, graph.value_name(of), list(map(graph.value_name, wrt)))
     require_memory_for(graph, values, of, wrt)
-    computed = [name for name in wrt if name not in graph.sources]
-    if computed:
-        raise UsageError(f"'{computed[0]}' is computed; a slope exists for inputs, parameters and state only")
+    for name in wrt:
+        if name not in graph.sources:
+            raise UsageError(f"'{name}' is computed; a slope exists for inputs, parameters and state only")
     beside: dict[str, GradientCheck] = {}
     for check in _checks_at(graph, values, of, wrt, generator):
-        if check.kink and not beside:
-            moved = {name: _moved(values[name], generator) for name in wrt}
-            near = _checks_at(graph, {**values, **moved}, of, wrt, generator)
-            beside = {each.name: each for each in near if each.law == "slope"}
-        yield replace(beside[check.name], method=f"{check.method} beside a kink") if check.kink else check
+        if not check.kink:
+            yield check
+            continue
+        beside = beside or _slopes_beside(graph, values, of, wrt, generator)
+        yield replace(beside[check.name], method=f"{check.method} beside a kink")
+
+
+def _slopes_beside(
+    graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str], generator: np.random.Generator
+) -> dict[str, GradientCheck]:
+    """The slopes at a point near to that of some values, which is no kink."""
+    moved = {name: _moved(values[name], generator) for name in wrt}
+    near = _checks_at(graph, {**values, **moved}, of, wrt, generator)
+    return {each.name: each for each in near if each.law == "slope"}
 
 
 def _moved(value: Any, generator: np.random.Generator) -> Any:
@@ -244,7 +259,7 @@ def _recorded(graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[st
     """The gradients by the gradient graph."""
     derived = gradient(graph, of=of, wrt=list(wrt))
     executor = Executor(derived)
-    slots = executor.forward({name: value for name, value in values.items() if name in derived.sources})
+    slots = executor.forward(only(values, derived.sources))
     return dict(zip(wrt, (slots[executor.slot_of[value]] for value in derived.outputs.values()), strict=True))
 
 
@@ -278,17 +293,21 @@ def _guarded(value: Any) -> Any:
 
 def _guarded_call(node: Node, op: str, arrays: Sequence[Any]) -> tuple[Any, ...]:
     """The results; `backward` is called with them and with gradients that cannot be written to, as others use them."""
-    inputs = [*arrays, *[None] * (len(node.signature.inputs) - node.signature.variadic - len(arrays))]
+    omitted = len(node.signature.inputs) - node.signature.variadic - len(arrays)
     with np.errstate(all="ignore"):
         results = node.forward(*arrays)
         results = results if isinstance(results, tuple) else (results,)
-        incoming = [_guarded(np.ones_like(result)) if _is_floating(result) else None for result in results]
-        needs = tuple(array is not None and _is_floating(array) for array in inputs)
         try:
-            node.signature.gradients(node, incoming, inputs, [_guarded(result) for result in results], needs)
+            _guarded_backward(node, [*arrays, *[None] * omitted], results)
         except Exception as error:  # a user's node may raise anything
             raise ExecutionError(f"{op}: backward fails: {error}") from error
     return results
+
+
+def _guarded_backward(node: Node, inputs: Sequence[Any], results: Sequence[Any]) -> None:
+    incoming = [_guarded(np.ones_like(result)) if _is_floating(result) else None for result in results]
+    needs = tuple(array is not None and _is_floating(array) for array in inputs)
+    node.signature.gradients(node, incoming, inputs, list(map(_guarded, results)), needs)
 
 
 def _is_floating(value: Any) -> bool:
@@ -296,15 +315,12 @@ def _is_floating(value: Any) -> bool:
 
 
 def _projection(
-    node: Node, op: str, arrays: Sequence[Any], results: Sequence[Any], generator: np.random.Generator
+    node: Node, op: Op, arrays: Sequence[Any], results: Sequence[Any], generator: np.random.Generator
 ) -> tuple[Graph, dict[str, Any]]:
     """The graph of the sum of all floating-point results times random weights, and the values of its inputs."""
     values = {f"x{index}": array for index, array in enumerate(arrays) if array is not None}
-    names = {OPS[op].signature.input_name(index): f"x{index}" for index in range(len(arrays)) if f"x{index}" in values}
-    inputs: Any = names if len(names) < len(arrays) else list(names.values())
-    functions, called = functions_of([GraphNode("z", op, node, ())])
-    attributes = node_document(GraphNode("z", op, node, ()), called).get("attributes", {})
-    nodes: list[Any] = [{"id": "z", "op": op, "inputs": inputs, "attributes": attributes}]
+    functions, called = functions_of([GraphNode("z", op.name, node, ())])
+    nodes = [_call_of(node, op, len(arrays), values, called)]
     total: str | float = 0.0
     for index, (port, result) in enumerate(zip(node.outputs, results, strict=True)):
         if _is_floating(result):
@@ -316,18 +332,27 @@ def _projection(
             ]
             total = f"t{index}"
     if isinstance(total, float):
-        raise UsageError(f"{op} gives no floating-point number, so there is no gradient to check")
+        raise UsageError(f"{op.name} gives no floating-point number, so there is no gradient to check")
     document = {
         "format": "graphengine.model",
         "format_version": 1,
-        "opset_imports": {"core": 1, OPS[op].domain: 1},
-        "name": op,
-        "inputs": {
-            name: {"shape": list(np.shape(value)), "dtype": np.asarray(value).dtype.name}
-            for name, value in values.items()
-        },
+        "opset_imports": {"core": 1, op.domain: 1},
+        "name": op.name,
+        "inputs": {name: _declared(value) for name, value in values.items()},
         "functions": functions,
         "nodes": nodes,
         "outputs": {"loss": total},
     }
     return build_graph(ModelDocument.model_validate(document)), values
+
+
+def _declared(value: Any) -> dict[str, Any]:
+    return {"shape": list(np.shape(value)), "dtype": np.asarray(value).dtype.name}
+
+
+def _call_of(node: Node, op: Op, count: int, values: Collection[str], called: Any) -> dict[str, Any]:
+    """The node of a file that has an op and so many operands, of which some are omitted."""
+    names = {op.signature.input_name(index): f"x{index}" for index in range(count) if f"x{index}" in values}
+    inputs: Any = names if len(names) < count else list(names.values())
+    attributes = node_document(GraphNode("z", op.name, node, ()), called).get("attributes", {})
+    return {"id": "z", "op": op.name, "inputs": inputs, "attributes": attributes}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from graphengine.data.readers import InlineData
@@ -110,10 +110,15 @@ def too_large(subject: LintSubject) -> Iterator[Problem]:
     if limit < needed < CERTAIN * limit:
         needed = _exact_bytes(graph, training, rule, sizes)
     if needed > limit:
-        given = f" for {', '.join(f'{symbol} = {size}' for symbol, size in sizes.items())}" if sizes else ""
-        message = f"a training step takes about {size_text(needed)}{given}, the limit is {size_text(limit)}"
-        hint = f"{'use a smaller batch_size, set accumulate, or ' * bool(sizes)}raise the limit array_bytes"
-        yield Problem("GE904", message, hint, "/training")
+        yield _too_large(needed, limit, sizes)
+
+
+def _too_large(needed: int, limit: int, sizes: Mapping[str, int]) -> Problem:
+    shown = ", ".join(f"{symbol} = {size}" for symbol, size in sizes.items())
+    given = f" for {shown}" * bool(sizes)
+    message = f"a training step takes about {size_text(needed)}{given}, the limit is {size_text(limit)}"
+    hint = f"{'use a smaller batch_size, set accumulate, or ' * bool(sizes)}raise the limit array_bytes"
+    return Problem("GE904", message, hint, "/training")
 
 
 def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:
@@ -148,14 +153,15 @@ def _exact_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, s
 
 def _declared_sizes(document: ModelDocument, training: TrainingDocument, graph: Graph) -> dict[str, int]:
     """The number of samples of a batch by its symbol, where the file says how many there are."""
-    name = training.data or (next(iter(document.data)) if len(document.data) == 1 else "")
-    source, most = document.data.get(name), training.batch_size
+    source = document.data.get(training.data or (next(iter(document.data)) if len(document.data) == 1 else ""))
+    values = source.values if isinstance(source, InlineData) else {}
     sizes = {}
-    for each, declared in graph.inputs.items():
-        values = source.values.get(each) if isinstance(source, InlineData) else None
-        counts = [count for count in (most, len(values) if isinstance(values, list) else None) if count is not None]
-        if counts and declared.type.shape and is_symbol(symbol := declared.type.shape[0]):
-            sizes[symbol] = math.ceil(min(counts) / training.accumulate)
+    for name, declared in graph.inputs.items():
+        rows = values.get(name)
+        counts = [*([len(rows)] if isinstance(rows, list) else []), *filter(None, [training.batch_size])]
+        shape = declared.type.shape
+        if counts and shape and is_symbol(shape[0]):
+            sizes[shape[0]] = math.ceil(min(counts) / training.accumulate)
     return sizes
 
 

@@ -32,18 +32,23 @@ def as_columns(predictions: Mapping[str, Any], speaking: Mapping[str, str], grap
     UsageError
         GE801 if outputs have different numbers of rows.
     """
-    lengths = {name: len(value) for name, value in predictions.items() if value.shape}
-    if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
-        hint = "name one with --output, or use --format json"
-        raise UsageError(f"outputs with different numbers of rows do not make a table: {shown}", hint=hint)
-    rows = next(iter(lengths.values()), 1)
+    rows = _rows_of(predictions)
     found: dict[str, Any] = {}
     for name, value in predictions.items():
         table: Any = value if value.shape else np.broadcast_to(value, (rows,))
         for place, label in _labels(table.shape[1:], categories_of(name, speaking, graph)):
             found[f"{name}[{label}]" if place else name] = table[(slice(None), *place)]
     return found
+
+
+def _rows_of(predictions: Mapping[str, Any]) -> int:
+    """The number of rows of all outputs but scalars; 1 if there are no others."""
+    lengths = {name: len(value) for name, value in predictions.items() if value.shape}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
+        hint = "name one with --output, or use --format json"
+        raise UsageError(f"outputs with different numbers of rows do not make a table: {shown}", hint=hint)
+    return next(iter(lengths.values()), 1)
 
 
 def _labels(shape: tuple[int, ...], categories: tuple[str | float, ...]) -> Iterator[tuple[tuple[int, ...], str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +35,7 @@ def evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool = Fal
     ExecutionError
         If a node fails, or, with `check_finite`, if the value of a node is not finite.
     """
-    declared = model.document.training.data if model.document.training else None
-    if not given and model.graph.inputs and (declared or len(model.document.data) == 1):
-        given = model.load_data(declared)
+    given = given or _data_of(model)
     if any(isinstance(array, Stored) for array in given.values()):
         return _in_parts(model, given, check_finite=check_finite)
     try:
@@ -47,6 +47,14 @@ def evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool = Fal
     if check_finite:
         run.check_finite()
     return Outputs(run.outputs, _samples_of(model, given))
+
+
+def _data_of(model: Model) -> Mapping[str, Any]:
+    """The data of the training or the only data source, if there is one and the model has inputs."""
+    training, sources = model.document.training, model.document.data
+    declared = training.data if training else None
+    has_data = model.graph.inputs and (declared or len(sources) == 1)
+    return model.load_data(declared) if has_data else {}
 
 
 def _samples_of(model: Model, given: Mapping[str, Any]) -> int | None:
@@ -78,7 +86,7 @@ def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = 
         return {}
     graph, whole = model.graph, batches.whole()
     needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
-    ready = [name for name in needs if set(needs[name]) <= batches.inputs]
+    ready = [name for name, inputs in needs.items() if batches.inputs.issuperset(inputs)]
     if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
         return model.predict(whole, outputs=ready)
     fixed = [name for name in ready if graph.types[graph.outputs[name]].is_sized]
@@ -90,14 +98,14 @@ def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[
     """Outputs worked on in parts of the samples; where one of them does not work, each alone."""
     from graphengine.training.evaluation import Evaluation
 
+    targets = dict(zip(names, names, strict=True))
     try:
-        found = Evaluation(model.graph, batches.arrays, {name: name for name in names}, model.backend)(model.values)
+        found = Evaluation(model.graph, batches.arrays, targets, model.backend)(model.values)
     except (ExecutionError, InputError) as error:
         if warnings is None:
             raise
         if len(names) > 1:
-            alone = [_evaluated(model, batches, [name], warnings) for name in names]
-            return {name: value for each in alone for name, value in each.items()}
+            return reduce(or_, [_evaluated(model, batches, [name], warnings) for name in names])
         left_out = f"output '{names[0]}' is left out"
         warnings.extend(Problem(each.code, f"{left_out}: {each.message}", each.hint) for each in error.problems)
         return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from graphengine.errors import DataError, ExecutionError, UsageError
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import part_for
 from graphengine.ir.memory import memory_problem
+from graphengine.mappings import only
 from graphengine.model.categories import labeled
 from graphengine.model.model import Model
 from graphengine.model.output_columns import as_columns, has_rows
@@ -98,7 +99,7 @@ def predictions_for_rows(
     targets = model.evaluator.targets(None if outputs is None else tuple(outputs), arrays)
     if options.get("row_stable") and not takes_single_samples(arrays, model.graph):
         own, still = model.evaluator.stability.split(targets, arrays, asked=outputs is not None)
-        targets = {name: value for name, value in targets.items() if name in own or name in still}
+        targets = only(targets, own | still)
     work = _Work(model, arrays, targets, options)
     if work.fits:
         return predictions_at_once(model, arrays, targets, **options)
@@ -131,7 +132,7 @@ class _Work:
         """Return all outputs for all rows."""
         parts = list(self.parts()) if self.of_rows else []
         found = {name: np.concatenate([part[name] for part in parts]) for name in self.of_rows}
-        found |= self._merged([name for name in self.names if name not in self.of_rows])
+        found |= self._merged([name for name in self.names if name not in found])
         return {name: found[name] for name in self.names}
 
     def parts(self) -> Iterator[Outputs]:
@@ -161,18 +162,21 @@ class _Work:
         return found
 
     def _in_parts(self) -> Iterator[Outputs]:
-        own, graph = self._of_own_row, self._model.graph
-        merged = self._merged([name for name in self.of_rows if name not in own])
-        size = largest_part(self._batches, [self._asked])
+        merged = self._merged([name for name in self.of_rows if name not in self._of_own_row])
         start = 0
-        for segment in Batches(self._batches.arrays, graph, batch_size=size).epoch(1):
-            for index in range(segment.count):
-                stop = start + segment.size
-                part = {name: merged[name][start:stop] for name in merged}
-                if own:
-                    part |= self._model.predict(segment.batch(index), outputs=own, **self._options)
-                yield {name: part[name] for name in self.of_rows}
-                start = stop
+        for batch, count in self._large_batches():
+            stop = start + count
+            part = {name: value[start:stop] for name, value in merged.items()}
+            if self._of_own_row:
+                part |= self._model.predict(batch(), outputs=self._of_own_row, **self._options)
+            yield {name: part[name] for name in self.of_rows}
+            start = stop
+
+    def _large_batches(self) -> Iterator[tuple[Callable[[], Any], int]]:
+        """All rows in as few batches as memory allows, each as what reads it, with its number of rows."""
+        size = largest_part(self._batches, [self._asked])
+        for segment in Batches(self._batches.arrays, self._model.graph, batch_size=size).epoch(1):
+            yield from ((partial(segment.batch, index), segment.size) for index in range(segment.count))
 
     @cached_property
     def _of_own_row(self) -> tuple[str, ...]:
@@ -196,15 +200,19 @@ def beside(kept: Iterable[Carried], found: Iterable[Rows]) -> Iterator[Rows]:
     """Yield the rows of two tables side by side, in blocks that both have; raises as `Predictions.columns`."""
     left, right = _Blocks(kept), _Blocks(found)
     while rows := min(left.rows, right.rows):
-        columns, others = left.take(rows), right.take(rows)
-        named = {f"predicted_{name}" if name in columns else name: column for name, column in others.items()}
-        if twice := columns.keys() & named.keys():
-            hint = "leave it out of the columns to keep"
-            raise UsageError(f"a kept column and an output have the name '{min(twice)}'", hint=hint)
-        yield {**columns, **named}
+        yield _joined(left.take(rows), right.take(rows))
     if left.rows or right.rows:
         message = f"the kept columns have {counted(left.count(), 'row')}, the outputs {counted(right.count(), 'row')}"
         raise DataError(message, code="GE505", hint="keep columns of a file that has a row for each prediction")
+
+
+def _joined(columns: Rows, outputs: Rows) -> Rows:
+    """The columns and the outputs, whose names say what they are where a column has the same."""
+    named = {f"predicted_{name}" if name in columns else name: values for name, values in outputs.items()}
+    if twice := columns.keys() & named.keys():
+        hint = "leave it out of the columns to keep"
+        raise UsageError(f"a kept column and an output have the name '{min(twice)}'", hint=hint)
+    return {**columns, **named}
 
 
 class _Blocks:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pprint import pformat
 from textwrap import indent
 from typing import Any
@@ -19,6 +19,7 @@ from graphengine.errors import UsageError
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.functions import RUNNING, functions_in
 from graphengine.format.writing import model_as_dict
+from graphengine.mappings import without
 from graphengine.ops.registry import CORE, OPS, domain_of
 
 WIDTH = 116
@@ -50,8 +51,7 @@ def _lines(document: ModelDocument) -> Iterator[str]:
     yield _call("b = ge.Builder", [repr(content["name"]), *_keywords(head)])
     yield ""
     yield from _declarations(content, variables)
-    for name, function in content.get("functions", {}).items():
-        yield _call("b.function", [repr(name), _literal(function)])
+    yield from _calls("b.function", content.get("functions"))
     yield ""
     nodes = _Nodes(document, variables)
     yield from map(nodes.line, nodes.in_order())
@@ -62,18 +62,22 @@ def _lines(document: ModelDocument) -> Iterator[str]:
     updates = {name: each["update"] for name, each in content.get("state", {}).items() if "update" in each}
     if updates:
         yield _call("b.update", _values(updates, variables))
-    for name, source in content.get("data", {}).items():
-        yield _call("b.data", [repr(name), _literal(source)])
+    yield from _calls("b.data", content.get("data"))
     if "training" in content:
         yield _call("b.training", _keywords(content["training"]))
     yield ""
     yield "model = b.model()"
 
 
+def _calls(method: str, section: Mapping[str, Any] | None) -> Iterator[str]:
+    """A call for each item of a section, with its name and its content."""
+    return (_call(method, [repr(name), _literal(each)]) for name, each in (section or {}).items())
+
+
 def _declarations(content: Mapping[str, Any], variables: _Variables) -> Iterator[str]:
     for section, method in (("inputs", "input"), ("parameters", "parameter"), ("state", "state")):
         for name, declared in content.get(section, {}).items():
-            keys = {key: value for key, value in declared.items() if key not in ("shape", "update")}
+            keys = without(declared, ("shape", "update"))
             parts = [repr(name), repr(declared["shape"]), *_keywords(keys)]
             yield _call(f"{variables.of(name)} = b.{method}", parts)
 
@@ -136,10 +140,8 @@ class _Nodes:
         graph: Any = nx.DiGraph()
         graph.add_nodes_from(range(len(nodes)))
         for index, node in enumerate(nodes):
-            inputs = node["inputs"]
-            for ref in inputs.values() if isinstance(inputs, dict) else inputs:
-                if isinstance(ref, str) and (producer := ref.partition(":")[0]) in place:
-                    graph.add_edge(place[producer], index)
+            producers = (ref.partition(":")[0] for ref in _operands(node["inputs"]) if isinstance(ref, str))
+            graph.add_edges_from((place[producer], index) for producer in producers if producer in place)
         return [nodes[index] for index in nx.lexicographical_topological_sort(graph)]
 
     def line(self, node: NodeDocument) -> str:
@@ -160,13 +162,13 @@ class _Nodes:
     def _expression(self, node: NodeDocument) -> str:
         op, inputs = node["op"], self._inputs(node)
         function = self._function(node, inputs)
-        if function is not None and op in OPERATORS and isinstance(inputs, list) and len(inputs) == 2:
-            return f" {OPERATORS[op]} ".join(map(self._operand, inputs))
         arguments = self._arguments(inputs, node.get("attributes", {}))
-        if function is not None:
-            return f"{function}({arguments})"
-        method = "call" if op in self._functions else "node"
-        return f"b.{method}({op!r}{', ' * bool(arguments)}{arguments})"
+        if function is None:
+            method = "call" if op in self._functions else "node"
+            return f"b.{method}({', '.join(filter(None, [repr(op), arguments]))})"
+        if op in OPERATORS and isinstance(inputs, list) and len(inputs) == 2:
+            return f" {OPERATORS[op]} ".join(map(self._operand, inputs))
+        return f"{function}({arguments})"
 
     def _inputs(self, node: NodeDocument) -> Any:
         """The inputs of a node; of one that runs functions in the order of these."""
@@ -187,17 +189,21 @@ class _Nodes:
 
     def _arguments(self, inputs: Any, attributes: Mapping[str, Any]) -> str:
         """The operands and attributes of a node as arguments of a call."""
-        positional = [self._operand(ref) for ref in inputs] if isinstance(inputs, list) else []
-        named = {name: self._operand(ref) for name, ref in inputs.items()} if isinstance(inputs, dict) else {}
-        named |= {name: _literal(value) for name, value in attributes.items()}
-        return ", ".join([*positional, *(f"{name}={text}" for name, text in named.items())])
+        operands = list(map(self._operand, _operands(inputs)))
+        if isinstance(inputs, dict):
+            operands = list(map("{}={}".format, inputs, operands))
+        return ", ".join([*operands, *(f"{name}={_literal(value)}" for name, value in attributes.items())])
 
     @staticmethod
     def _has_value(inputs: Any) -> bool:
-        return any(isinstance(ref, str) for ref in (inputs.values() if isinstance(inputs, dict) else inputs))
+        return any(isinstance(ref, str) for ref in _operands(inputs))
 
     def _operand(self, reference: Any) -> str:
         return self._variables.of(reference) if isinstance(reference, str) else repr(reference)
+
+
+def _operands(inputs: Any) -> Collection[Any]:
+    return inputs.values() if isinstance(inputs, dict) else inputs
 
 
 def _module_of(op: str, node: NodeDocument) -> str:

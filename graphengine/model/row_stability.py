@@ -17,6 +17,7 @@ from graphengine.errors import InputError, UsageError
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, inputs_of, part_for
 from graphengine.ir.nodes import reachable
+from graphengine.mappings import only
 from graphengine.ops.inference import elementwise
 from graphengine.transform.stages import with_part_for_each
 from graphengine.wording import enumerated
@@ -67,7 +68,7 @@ class RowStability:
 
     def _way(self, targets: Mapping[str, str], given: Mapping[str, Any], *, asked: bool) -> StableWay:
         own, still = self.split(targets, given, asked=asked)
-        names = tuple(name for name in targets if name in own or name in still)
+        names = tuple(only(targets, own | still))
         has_rows = own and all(len(given[name]) for name in self.rows_of(own))
         if not has_rows or self.is_elementwise(own):
             return StableWay(names)
@@ -87,18 +88,22 @@ class RowStability:
         UsageError
             GE417 for an output that depends on several rows; GE801 for a backend that has no row-stable products.
         """
-        backend = self._backend.name
-        if backend not in WITH_ROW_BLOCKS:
-            raise UsageError(f"the {backend} backend has no row-stable products", hint="use the numpy backend")
+        self._require_row_blocks()
         rows = self.rows_of(targets)
         shapes = [(name, np.shape(array)[name in rows :]) for name, array in given.items()]
         with self._lock:
             key = (*targets.items(), *shapes)
             own = kept(self._splits, key, MOST_SHAPES, lambda: with_own_rows(targets, self._graph, given))
         still = {name: value for name, value in targets.items() if not self.rows_of({name: value})}
-        if asked or not (own or still):
-            require_rows(targets, {**own, **still})
+        possible = {**own, **still}
+        if asked or not possible:
+            require_rows(targets, possible)
         return own, still
+
+    def _require_row_blocks(self) -> None:
+        if self._backend.name not in WITH_ROW_BLOCKS:
+            message = f"the {self._backend.name} backend has no row-stable products"
+            raise UsageError(message, hint="use the numpy backend")
 
     def blocks(self, own: Mapping[str, str], given: Mapping[str, Any]) -> RowBlocks:
         """Return what computes outputs with a row for each sample, for inputs of these shapes and any number of rows.

@@ -26,6 +26,7 @@ from graphengine.format.settings import keys_of, with_value
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph
+from graphengine.mappings import without
 from graphengine.model.estimators import untrained
 from graphengine.model.evaluating import LOSS, EvaluationSubject, Scores, score_names
 from graphengine.model.model import Model
@@ -301,12 +302,11 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
     UsageError
         GE801 if there is no such metric, or if that does not follow from its name, its op, or what early stopping says.
     """
-    graph, section = model.graph, model.document.training
+    section = model.document.training
     early = section.early_stopping if section else None
     if early and early.monitor == metric:
         return early.mode
-    declared = section.metrics.get(metric, metric) if section else metric
-    op = metric if metric == LOSS else _op_of(graph, graph.meaning(declared)) or metric
+    op = _meaning_of(metric, model)
     if op in LARGER:
         return "max"
     if op in SMALLER or FAMILIES.get(op, "").endswith(".losses"):
@@ -318,6 +318,13 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
     raise UsageError(f"it is not known whether a larger or a smaller '{metric}' is better", hint=hint)
 
 
+def _meaning_of(metric: str, model: Model) -> str:
+    """The op that computes a metric, or its name if that is a word for a score."""
+    graph, section = model.graph, model.document.training
+    declared = section.metrics.get(metric, metric) if section else metric
+    return metric if metric == LOSS else _op_of(graph, graph.meaning(declared)) or metric
+
+
 # ---------------------------------------------------------------- what is tried
 
 
@@ -326,14 +333,19 @@ def _grid(settings: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     if not settings:
         raise UsageError("there is no setting to try", hint=f"give paths and values: {EXAMPLE}")
     for path, values in settings.items():
-        if isinstance(values, (str, Mapping)) or not isinstance(values, Sequence) or not values:
-            raise UsageError(f"setting '{path}' takes a list of values to try, not {values!r}")
-        if any(tuple(keys_of(path)[: len(place)]) == place for place in DATA):
-            raise UsageError(f"setting '{path}' changes the data, which is the same for all trials")
+        _check_setting(path, values)
     count = math.prod(map(len, settings.values()))
     if count > MOST_TRIALS:
         raise UsageError(f"the settings have {count:,} combinations; at most {MOST_TRIALS:,} are tried")
     return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
+
+
+def _check_setting(path: str, values: Any) -> None:
+    is_list = isinstance(values, Sequence) and not isinstance(values, str)
+    if not is_list or not values:
+        raise UsageError(f"setting '{path}' takes a list of values to try, not {values!r}")
+    if any(tuple(keys_of(path)[: len(place)]) == place for place in DATA):
+        raise UsageError(f"setting '{path}' changes the data, which is the same for all trials")
 
 
 def _kind(model: Model, stratify: str | None, group: str | None, folds: int) -> SplitKind:
@@ -341,13 +353,18 @@ def _kind(model: Model, stratify: str | None, group: str | None, folds: int) -> 
         raise UsageError("folds are stratified or made of groups, not both")
     if folds < 2:
         raise UsageError(f"the number of folds is {folds}; at least 2 are needed")
-    name, inputs = stratify or group, model.graph.inputs
-    if name is not None and name not in inputs:
+    for name in filter(None, (stratify, group)):
+        _require_label(model, name)
+    return SplitKind(stratify, group)
+
+
+def _require_label(model: Model, name: str) -> None:
+    inputs = model.graph.inputs
+    if name not in inputs:
         hint = did_you_mean(name, inputs, "inputs")
         raise UsageError(f"model '{model.graph.name}' has no input '{name}'", code="GE402", hint=hint)
-    if name is not None and not is_label(inputs[name]):
+    if not is_label(inputs[name]):
         raise UsageError(not_a_label(name, model.graph))
-    return SplitKind(stratify, group)
 
 
 def _arrays(model: Model, data: Any) -> Arrays:
@@ -369,9 +386,8 @@ def _content(model: Model) -> dict[str, Any]:
     """The content of the file before a training; parameters that calls make are left to the calls."""
     _require_initializers(model)
     document = untrained(model.document, None)
-    metadata = {key: value for key, value in (document.metadata or {}).items() if key not in (PROVENANCE, FIT)}
-    made = dict(_made(document, model))
-    parameters = {name: each for name, each in document.parameters.items() if name not in made}
+    metadata = without(document.metadata or {}, (PROVENANCE, FIT))
+    parameters = without(document.parameters, dict(_made(document, model)))
     return model_as_dict(document.model_copy(update={"parameters": parameters, "metadata": metadata or None}))
 
 
@@ -382,9 +398,9 @@ def _made(document: ModelDocument, model: Model) -> Iterator[tuple[str, Paramete
         return
     bare = document.model_copy(update={"parameters": own})
     graph, _ = sound_graph(bare, model.limits, Gaps())
-    for name, made in with_made_parameters(bare, graph).parameters.items():
+    for name, made in without(with_made_parameters(bare, graph).parameters, own).items():
         declared = document.parameters.get(name)
-        if name not in own and declared and _said(declared) == _said(made):
+        if declared and _said(declared) == _said(made):
             yield name, made
 
 
@@ -397,9 +413,8 @@ def _require_initializers(model: Model) -> None:
     if PROVENANCE not in (model.document.metadata or {}):
         return
     parameters = model.document.parameters
-    kept = [name for name in model.graph.trainable if parameters[name].initializer is None]
+    kept = [repr(name) for name in model.graph.trainable if parameters[name].initializer is None]
     if kept:
-        names = ", ".join(f"'{name}'" for name in kept[:8])
-        message = f"the file is trained, and {counted(len(kept), 'parameter')} without an initializer: {names}"
-        hint = "search with the file before the training, or declare initializers"
-        raise UsageError(f"{message}: the folds would be scored on rows that they were trained on", hint=hint)
+        what = f"{counted(len(kept), 'parameter')} without an initializer: {', '.join(kept[:8])}"
+        message = f"the file is trained, and {what}: the folds would be scored on rows that they were trained on"
+        raise UsageError(message, hint="search with the file before the training, or declare initializers")

@@ -74,14 +74,20 @@ def task_of(model: Model, data: Any, *, has_training: bool = True) -> ModelTask:
         raise UsageError("workers open the file of a model, and this one has none", hint="save it, and load the file")
     if model.given_rule is not None:
         raise UsageError("workers open the file of a model, which has no update rule of a caller")
-    section = model.document.training
-    source = data or (section.data if section else None) or next(iter(model.document.data), None)
-    if not isinstance(source, str) or source not in model.document.data:
-        hint = "declare the data in the file, under 'data', and name it in training.data"
-        raise UsageError("workers read a data source of the model file", hint=hint)
+    source = _source_of(model, data)
     path, loaded = os.fspath(model.path.resolve()), tuple(plugins.LOADED)
     meaning = _meaning_of(model, has_training)
     return ModelTask(path, meaning, source, model.backend.name, model.limits, loaded, has_training)
+
+
+def _source_of(model: Model, data: Any) -> str:
+    """The data source of the file that is meant: by default that of the training section, or the first."""
+    section, sources = model.document.training, model.document.data
+    source = data or (section.data if section else None) or next(iter(sources), None)
+    if not isinstance(source, str) or source not in sources:
+        hint = "declare the data in the file, under 'data', and name it in training.data"
+        raise UsageError("workers read a data source of the model file", hint=hint)
+    return source
 
 
 def _meaning_of(model: Model, has_training: bool) -> str:

@@ -22,6 +22,7 @@ from graphengine.format.onnx.protos import PREFIX
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
 from graphengine.ir.nodes import reached
+from graphengine.mappings import only
 from graphengine.transform.mode import with_carried_keys
 from graphengine.transform.step import LEARNING_RATE
 
@@ -109,20 +110,16 @@ def onnx_parts(
         model.initialize()  # as a training begins
     source, carried, rates = _source(model, graph)
     source = _with_outputs(source, outputs)
-    _, read = reached(source.nodes, source.outputs.values())
-    replaceable = frozenset(carried.values()) & read
-    carried = {output: replaced for output, replaced in carried.items() if output in source.outputs}
-    rates = {name: value for name, value in rates.items() if name in source.inputs}
     if graph == "forward":
         model.evaluator.require_values(source.outputs.values())
-    metadata = {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
+    _, read = reached(source.nodes, source.outputs.values())
     wanted = ExportRequest(
         single=dtype == "float32",
         opset=opset,
-        carried=carried,
-        replaceable=replaceable,
-        defaults=rates,
-        metadata=metadata,
+        carried=only(carried, source.outputs),
+        replaceable=frozenset(carried.values()) & read,
+        defaults=only(rates, source.inputs),
+        metadata={f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph},
         calls=_calls(model),
         descriptions={each["id"]: each["description"] for each in model.document.nodes if "description" in each},
         are_optional=defaults,

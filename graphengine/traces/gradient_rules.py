@@ -7,11 +7,12 @@ For an op whose derivative is a matrix there is no partial derivative to show. I
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import dropwhile
 from typing import NamedTuple, TypeVar
 
 from graphengine.ir.nodes import GraphNode
+from graphengine.mappings import without_none
 from graphengine.ops.docstring import equations
 from graphengine.traces.formulas import (
     argument_names,
@@ -55,12 +56,8 @@ def gradient_rule(
     names = filled(template, {**fixed, **operand_texts(node), "z": node.id, "dz": gradient})
     shown = {**dict(zip(argument_names(node), values, strict=True)), "z": result, "dz": incoming}
     texts = {name: whole_text(value) for name, value in shown.items()}
-    numbers = filled(template, {**fixed, **_known(texts)})
+    numbers = filled(template, {**fixed, **without_none(texts)})
     return GradientRule(names, _unless_same(numbers, names)) if names else None
-
-
-def _known(texts: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: text for name, text in texts.items() if text is not None}
 
 
 def _unless_same(numbers: str | None, names: str) -> str | None:

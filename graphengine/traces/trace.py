@@ -19,6 +19,7 @@ from graphengine.backends.reference.executor import Executor, Slots
 from graphengine.backends.reference.steps import BackwardStep
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode, differentiable_operands, reachable
+from graphengine.mappings import without
 from graphengine.ops.inference import elementwise, reduction
 from graphengine.traces.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.traces.gradient_rules import GradientRule, gradient_rule
@@ -268,12 +269,7 @@ def computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
         else:
             missing.update(node.outputs)
     outputs = {name: value for name, value in graph.outputs.items() if value not in missing}
-    types, inputs = _without(graph.types, missing), _without(graph.inputs, missing)
-    return graph.derive(nodes, outputs, types, inputs=inputs)
-
-
-def _without(items: Mapping[str, T], names: Container[str]) -> dict[str, T]:
-    return {name: each for name, each in items.items() if name not in names}
+    return graph.derive(nodes, outputs, without(graph.types, missing), inputs=without(graph.inputs, missing))
 
 
 def evaluation(node: GraphNode, shown: Mapping[str, ShownValue]) -> NodeForward:

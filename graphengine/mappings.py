@@ -1,0 +1,24 @@
+"""Parts of mappings: the items with some keys, all but these, those whose value is there."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import TypeVar
+
+KeyT = TypeVar("KeyT")
+ItemT = TypeVar("ItemT")
+
+
+def only(items: Mapping[KeyT, ItemT], keys: Container[object]) -> dict[KeyT, ItemT]:
+    """Return the items that have one of the keys, in their order."""
+    return {key: item for key, item in items.items() if key in keys}
+
+
+def without(items: Mapping[KeyT, ItemT], keys: Container[object]) -> dict[KeyT, ItemT]:
+    """Return the items that have none of the keys, in their order."""
+    return {key: item for key, item in items.items() if key not in keys}
+
+
+def without_none(items: Mapping[KeyT, ItemT | None]) -> dict[KeyT, ItemT]:
+    """Return the items whose value is not None."""
+    return {key: item for key, item in items.items() if item is not None}
