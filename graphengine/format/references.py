@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument
@@ -15,26 +15,22 @@ from graphengine.ir.graph import Graph
 
 def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
     """References outside the nodes that lead nowhere; what the `gaps` hide is not reported."""
-    choices: Mapping[str, tuple[Collection[str], ...]] = {
-        "value": (values, gaps.known(*VALUES)),
-        "public": (document.outputs, gaps.known("outputs"), values, gaps.known(*VALUES)),
-        "input": (document.inputs, gaps.known("inputs")),
-        "speaking": (document.inputs, gaps.known("inputs")),
-        "data": (document.data, gaps.known("data")),
-    }
-    hide: Mapping[str, Callable[[str], bool]] = {
-        "value": gaps.hide_value,
-        "public": lambda name: gaps.hide(name, "outputs") or gaps.hide_value(name),
-        "input": lambda name: gaps.hide(name, "inputs"),
-        "speaking": lambda name: gaps.hide(name, "inputs"),
-        "data": lambda name: gaps.hide(name, "data"),
+    choices: Mapping[str, tuple[tuple[Collection[str], ...], tuple[str, ...]]] = {
+        "value": ((values,), VALUES),
+        "public": ((document.outputs, values), ("outputs", *VALUES)),
+        "input": ((document.inputs,), ("inputs",)),
+        "speaking": ((document.inputs,), ("inputs",)),
+        "data": ((document.data,), ("data",)),
     }
     for name, possible, what, *path in _references(document):
-        if not any(name in choice for choice in choices[possible]) and not hide[possible](name):
-            names = dict.fromkeys(each for each in itertools.chain(*choices[possible]) if each != HOLE)
-            hint = did_you_mean(name, names, "defined")
-            at_key = possible == "input"
-            yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=at_key)
+        declared, sections = choices[possible]
+        if any(name in each for each in declared) or gaps.hide(name, *sections):
+            continue
+        if "nodes" in sections and gaps.hide_value(name):
+            continue
+        names = dict.fromkeys(each for each in itertools.chain(*declared, gaps.known(*sections)) if each != HOLE)
+        hint = did_you_mean(name, names, "defined")
+        yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=possible == "input")
 
 
 def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:

@@ -91,16 +91,16 @@ class Resolver:
             self._report_doubled(specs)
         if HOLE in self.gaps.names.get("nodes", ()):
             self.values.pop(HOLE, None)
-        ops = {name: None if self._is_hidden(name) else self._ops.get(name) for name in names}
-        plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
-        if len(plain) < len(ops):
-            self._define_ports(((index, spec) for index, spec in enumerate(specs) if spec["op"] not in plain), ops)
+        self._used = {name: None if self._is_hidden(name) else self._ops.get(name) for name in names}
+        plain = {name for name, op in self._used.items() if op and len(op.signature.outputs) == 1}
+        if len(plain) < len(names):
+            self._define_ports((index, spec) for index, spec in enumerate(specs) if spec["op"] not in plain)
 
-    def _define_ports(self, specs: Iterable[tuple[int, NodeDocument]], ops: Mapping[str, Op | Function | None]) -> None:
+    def _define_ports(self, specs: Iterable[tuple[int, NodeDocument]]) -> None:
         """Enter the names of the further outputs of nodes, unless there are too many."""
         most = left = self.limits.outputs(len(self.document.nodes))
         for index, spec in specs:
-            ports = self._ports(spec, ops[spec["op"]])
+            ports = self._ports(spec, self._used[spec["op"]])
             left -= 1 + len(ports)
             if left < 0:
                 message = f"up to here the nodes have more than {most:,} outputs"
@@ -184,9 +184,9 @@ class Resolver:
         return len(self.problems) > MOST_REPORTED
 
     def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
-        op = self._ops.get(spec["op"])
-        if op is None or self._is_hidden(spec["op"]):
-            if op is None and not self.gaps.hide(spec["op"], "functions"):
+        op = self._used[spec["op"]]
+        if op is None:
+            if spec["op"] not in self._ops and not self.gaps.hide(spec["op"], "functions"):
                 self._unknown_op(index, spec)
             self._undefined(index, spec)
             return None
@@ -432,9 +432,9 @@ class Resolver:
     def _undefined(self, index: int, spec: NodeDocument) -> None:
         inputs = spec["inputs"]
         for place, ref in enumerate(inputs) if isinstance(inputs, list) else inputs.items():
-            if self._is_full:
-                return
             if isinstance(ref, str) and ref not in self.values and not self.gaps.hide_value(ref):
+                if self._is_full:
+                    return
                 pointer = make_pointer(("nodes", index, "inputs", place))
                 self._add(
                     "GE210",

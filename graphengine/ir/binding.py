@@ -15,7 +15,7 @@ from graphengine.ir.cells import BadCells, Wording, as_encoded, cells_of, encode
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
-from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
+from graphengine.ops.shapes import ArrayType, dtype_name, factors, shape_text, size_value, solve_size, symbols_of
 from graphengine.wording import enumerated, nearest, shown
 
 Column: TypeAlias = str | int
@@ -393,9 +393,11 @@ def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayT
         for axis, (size, actual) in enumerate(zip(types[name].shape, shape, strict=True))
     ]
     # a symbol on its own gives itself a number, a product with one open symbol then gives that one its number
-    for name, axis, size, actual in sorted(
-        places, key=lambda place: (len(symbols_of([place[2]])), not is_symbol(place[2]))
-    ):
+    symbols: Mapping[Any, Mapping[str, int]] = {
+        size: factors(size)[1] for _, _, size, _ in places if isinstance(size, str)
+    }
+    places.sort(key=lambda place: (len(symbols.get(place[2], ())), place[2] not in symbols.get(place[2], ())))
+    for name, axis, size, actual in places:
         solved = solve_size(size, actual, bindings) if isinstance(size, str) else None
         if solved:
             bindings[solved[0]] = solved[1]

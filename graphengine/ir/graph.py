@@ -6,6 +6,7 @@ One class serves the model's graph, its gradient and its training step. It knows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ from graphengine import hooks
 from graphengine.errors import InvalidModelError, UsageError, did_you_mean
 from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
 from graphengine.ir.node_types import infer_types
-from graphengine.ir.nodes import GraphNode, Origin, reachable, reached, topologically_sorted
+from graphengine.ir.nodes import GraphNode, Origin, reachable, reached, results_of, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.shapes import ArrayType
@@ -91,7 +92,7 @@ class Graph(Pictured):
         """The values that replace state after a step, by its name."""
         return {name: state.update for name, state in self.state.items() if state.update is not None}
 
-    @property
+    @cached_property
     def trainable(self) -> tuple[str, ...]:
         """Names of the parameters that are trained."""
         return tuple(name for name, parameter in self.parameters.items() if parameter.trainable)
@@ -215,6 +216,6 @@ def part_for(graph: Graph, outputs: Mapping[str, str]) -> Graph:
     """
     nodes = reachable(graph.nodes, outputs.values())
     inputs = {name: graph.inputs[name] for name in inputs_of(graph, outputs.values())}
-    there = {*inputs, *graph.parameters, *graph.state}.union(*[node.outputs for node in nodes])
+    there = {*inputs, *graph.parameters, *graph.state, *results_of(nodes)}
     types = {name: kind for name, kind in graph.types.items() if name in there}
     return graph.derive(nodes, outputs, types, inputs=inputs)

@@ -72,6 +72,11 @@ def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
     return (instance, operands)
 
 
+def results_of(nodes: Iterable[GraphNode]) -> list[str]:
+    """The names of all values that nodes give, in their order."""
+    return [name for node in nodes for name in ((node[0],) if len(node[2].outputs) == 1 else node.outputs)]
+
+
 def has_loops(nodes: Iterable[GraphNode]) -> bool:
     """Whether one of the nodes may run a function for each step of sequences."""
     return any(node.op == LOOP for node in nodes)

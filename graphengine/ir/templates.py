@@ -14,7 +14,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.ir.nodes import GraphNode, Operand, operand_key, operand_keys
+from graphengine.ir.nodes import GraphNode, Operand, operand_key, operand_keys, results_of
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
@@ -82,7 +82,7 @@ class Sample(NamedTuple):
 
     def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
         """The template with these values as results and these names for its parts."""
-        made = [name for node in self.nodes for name in node.outputs]
+        made = results_of(self.nodes)
         read = [operand_keys(node.inputs) for node in self.nodes]
         keys = operand_keys(self.operands)
         given = {*keys, *made}

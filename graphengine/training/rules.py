@@ -222,18 +222,24 @@ def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
         hint = "a rule keeps a value in an input with an initializer"
         yield Problem("GE112", f"it cannot make parameter '{name}'", hint, make_pointer(("parameters", name)))
     for name, document in rule.inputs.items():
-        pointer = make_pointer(("inputs", name))
-        if document.trailing_shape is not None:
-            yield Problem("GE112", f"input '{name}' of an update rule has no trailing_shape", None, pointer)
-        if document.optional:
-            yield Problem("GE112", f"input '{name}' is given at each update and cannot be optional", None, pointer)
-        if name in ARGUMENTS and document.initializer:
-            yield Problem("GE112", f"input '{name}' is given to the rule and has no initializer", None, pointer)
-        elif isinstance(document.initializer, FromDataInitializer):
-            yield Problem("GE304", f"input '{name}': a rule has no rows to compute an initializer from", None, pointer)
-        elif name not in ARGUMENTS and not document.initializer:
-            hint = f"{did_you_mean(name, ARGUMENTS, 'inputs')}; a slot has an initializer"
-            yield Problem("GE210", f"nothing gives input '{name}' a value", hint, pointer, at_key=True)
+        pointer = make_pointer(("inputs", name)) if (found := [*_input_faults(name, document)]) else None
+        for code, message, remedy in found:
+            yield Problem(code, message, remedy, pointer, at_key=code == "GE210")
+
+
+def _input_faults(name: str, document: FunctionInputDocument) -> Iterator[tuple[str, str, str | None]]:
+    """What is wrong with an input of a rule: codes, messages and hints."""
+    if document.trailing_shape is not None:
+        yield "GE112", f"input '{name}' of an update rule has no trailing_shape", None
+    if document.optional:
+        yield "GE112", f"input '{name}' is given at each update and cannot be optional", None
+    if name in ARGUMENTS and document.initializer:
+        yield "GE112", f"input '{name}' is given to the rule and has no initializer", None
+    elif isinstance(document.initializer, FromDataInitializer):
+        yield "GE304", f"input '{name}': a rule has no rows to compute an initializer from", None
+    elif name not in ARGUMENTS and not document.initializer:
+        hint = f"{did_you_mean(name, ARGUMENTS, 'inputs')}; a slot has an initializer"
+        yield "GE210", f"nothing gives input '{name}' a value", hint
 
 
 def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:

@@ -137,7 +137,7 @@ class _Alike:
 
     def _divided(self, values: Sequence[Any]) -> tuple[Sequence[Any], ...]:
         """Inputs, results, gradients of the results, gradients of the inputs, conditions."""
-        count, ports = len(self._node.inputs), len(self._node.outputs)
+        count, ports = len(self._node.inputs), len(self._node.node.outputs)
         ends = (0, count, count + ports, count + 2 * ports, 2 * (count + ports), len(values))
         return tuple([values[start:end] for start, end in itertools.pairwise(ends)])
 

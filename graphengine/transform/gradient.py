@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.nodes import has_loops, reached
+from graphengine.ir.nodes import has_loops, reached, results_of
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.backward import BackwardPass
@@ -72,7 +72,7 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     read.update(keep)
     inputs, parameters = _those(read, graph.inputs), _those(read, graph.parameters)
     state = _those(read, graph.state)
-    values = [*inputs, *parameters, *state, *[name for node in kept for name in node.outputs]]
+    values = [*inputs, *parameters, *state, *results_of(kept)]
     types = {name: types[name] for name in values}  # in an order that no hash decides
     state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
     return graph.derive(

@@ -55,7 +55,7 @@ def part_names(
     """
     flow = _fed_by(nodes, incoming)
     owners = _owners(nodes[:pieces], contributions) if pieces > len(targets) > 1 else {}
-    single = {node.id: node for node in nodes if len(node.outputs) == 1}
+    single = {node.id: node for node in nodes if len(node.node.outputs) == 1}
     names: dict[Any, Namer] = {}
     for each in contributions:
         factor = _factor(single[each.value], incoming[0]) if each.value in single else None
@@ -114,7 +114,7 @@ def _piece(node: GraphNode, owners: Collection[int], flows: bool) -> Namer:
         return lambda recorder, near, values, operands: recorder.free(
             f"{gradient_name(near)}/scan" if flows else f"{near}/kept"
         )
-    if len(node.outputs) > 1 or (not flows and len(node.inputs) == 1 and isinstance(node.inputs[0], str)):
+    if len(node.node.outputs) > 1 or (not flows and len(node.inputs) == 1 and isinstance(node.inputs[0], str)):
         return _after(node.op)
     if len(owners) != 1:
         return lambda recorder, near, values, operands: recorder.numbered(gradient_name(near))

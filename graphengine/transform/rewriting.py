@@ -71,6 +71,14 @@ class Trait:
     op: str | None
 
 
+class _Traits(dict[tuple[ArrayType, str | None, Any], Trait]):
+    """Traits by type, op and, of a constant, what distinguishes it from others; each is made once."""
+
+    def __missing__(self, key: tuple[ArrayType, str | None, Any]) -> Trait:
+        trait = self[key] = Trait(*key[:2])
+        return trait
+
+
 class _Common(NamedTuple):
     """What all nodes alike have in common: types of operands and results, traits, and the first of equal instances."""
 
@@ -96,12 +104,12 @@ class Rewriter:
         self.instance = Instances(OPS.original)
         self._taken: dict[str, int] = {}
         self._kinds: dict[Any, _Common] = {}
-        self._traits: dict[Any, Trait] = {}
+        self._traits = _Traits()
         self._computed: dict[Any, str] = {}
         self._same_number: dict[Any, str] = {}
         self._found_producer = False
         for name in graph.sources:
-            self.values[name] = self._trait(graph.types[name], None)
+            self.values[name] = self._traits[graph.types[name], None, None]
 
     def run(self, rules: Iterable[Rule] = (), *, merge: bool = False, expansion: Expansion | None = None) -> Graph:
         """Walk the graph, applying the rules to each node until none changes it.
@@ -201,7 +209,8 @@ class Rewriter:
     def _changed(self, node: GraphNode, kind: ArrayType) -> Result:
         """What the first rule makes of a node that changes it; None if none does."""
         reads = {self.values[ref].op if type(ref) is str else NUMBER for ref in node.inputs}
-        for rule in self._rules_for(node):
+        rules = self._rules_of.get(node.op)
+        for rule in self._rules_for(node) if rules is None else rules:
             if not rule.reads or not rule.reads.isdisjoint(reads):
                 result = rule.change(self, node, kind)
                 if result is not None:
@@ -217,7 +226,7 @@ class Rewriter:
         else:
             self.numbers[name] = number
             unlike = repr(number) if number in UNLIKE else None
-            self.values[name] = self._trait(ArrayType((), number.dtype), NUMBER, unlike)
+            self.values[name] = self._traits[ArrayType((), number.dtype), NUMBER, unlike]
 
     def _is_known(self, node: GraphNode) -> bool:
         """Whether a node has no operands but numbers: what rules make of it depends on each of them."""
@@ -242,13 +251,11 @@ class Rewriter:
         return GraphNode(name, "constant", self.instance("constant", attributes), ())
 
     def _rules_for(self, node: GraphNode) -> tuple[Rule, ...]:
-        """The rules that may change nodes of the op of this one."""
-        op, cls = node.op, type(node.node)
-        if op not in self._rules_of:
-            facts = {op, cls.infer, *cls.traits}
-            found = [rule for rule in self._rules if not (rule.facts and rule.facts.isdisjoint(facts))]
-            self._rules_of[op] = tuple(found)
-        return self._rules_of[op]
+        """Find the rules that may change nodes of the op of this one."""
+        cls = type(node.node)
+        facts = {node.op, cls.infer, *cls.traits}
+        found = [rule for rule in self._rules if not (rule.facts and rule.facts.isdisjoint(facts))]
+        return self._rules_of.setdefault(node.op, tuple(found))
 
     def _kind(self, node: GraphNode) -> _Common:
         operands = tuple([self.values[ref].type if type(ref) is str else literal_type(ref) for ref in node.inputs])
@@ -256,12 +263,9 @@ class Rewriter:
         if key not in self._kinds:
             results, op = infer(node.node, operands), node.op if node.node.is_core else None
             number = id(node.node) if op == NUMBER else None
-            traits = tuple([self._trait(each, op, number) for each in results])
+            traits = tuple([self._traits[each, op, number] for each in results])
             self._kinds[key] = _Common(operands, results, traits, id(self.instance.shared(node.op, node.node)))
         return self._kinds[key]
-
-    def _trait(self, kind: ArrayType, op: str | None, number: Any = None) -> Trait:
-        return self._traits.setdefault((kind, op, number), Trait(kind, op))
 
     def _append(self, node: GraphNode, kind: _Common) -> None:
         self.nodes.append(node)

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer, operand_types
-from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand, results_of
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
@@ -41,7 +41,7 @@ def with_single_numbers(graph: Graph) -> Graph:
 
 def _vectors(graph: Graph) -> set[str]:
     """The values that are vectors of one element; there may be types of others, too."""
-    values = [*graph.sources, *[name for node in graph.nodes for name in node.outputs]]
+    values = [*graph.sources, *results_of(graph.nodes)]
     return {name for name in values if graph.types[name].shape == UNIT}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode, reachable
+from graphengine.ir.nodes import GraphNode, reachable, results_of
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import fill_of
@@ -27,7 +27,7 @@ def optimize_trimmed(graph: Graph, *, exact: bool = True) -> Graph:
     loops = [node for node in graph.nodes if node.is_loop]
     if not loops:
         return graph
-    graph = _without_shapes_of(graph, {name for node in loops for name in node.outputs})
+    graph = _without_shapes_of(graph, results_of(loops))
     read: set[Any] = set(graph.outputs.values())
     nodes, first = [], dict[Any, str]()
     for node in reversed(graph.nodes):
@@ -42,7 +42,7 @@ def optimize_trimmed(graph: Graph, *, exact: bool = True) -> Graph:
 def _with_first_results(graph: Graph, nodes: list[GraphNode], first: Mapping[Any, str]) -> Graph:
     """The graph with trimmed loops; `first` maps results that have become the first of their loop to its id."""
     nodes = [node.renamed(first) for node in nodes]
-    names = {*graph.sources, *[name for node in nodes for name in node.outputs]}
+    names = {*graph.sources, *results_of(nodes)}
     types = {name: kind for name, kind in graph.types.items() if name in names}
     types |= {name: graph.types[old] for old, name in first.items()}
     outputs = {port: first.get(value, value) for port, value in graph.outputs.items()}
