@@ -303,7 +303,7 @@ history.
 
 A backend is one class: `compile(graph, exact, carried)` returns a program with `run(values)`, `loop(...)` and
 `listing(...)`, its code for `show --plan`, if it makes any; `graphengine/backends/protocol.py` is the contract.
-`graphengine.backends.instructions.instructions(graph)` gives the graph as data: op, attributes, operands and types of
+`graphengine.backends.protocol.instructions(graph)` gives the graph as data: op, attributes, operands and types of
 one instruction after the other. A backend has one table from ops to its own code and knows neither the file nor the
 optimizer nor the gradient a graph comes from. `tests/jax_backend.py` is a whole one in less than 150 lines.
 

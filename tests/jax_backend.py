@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from graphengine.backends.instructions import instructions
+from graphengine.backends.protocol import instructions
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.registry import OPS
 from graphengine.transform.passes import optimize

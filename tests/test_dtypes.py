@@ -11,7 +11,7 @@ from test_laws import instance, results_of
 
 import graphengine as ge
 from graphengine.ir.dtypes import COMMON, FLOATS, dtype_rules
-from graphengine.ir.node_types import infer
+from graphengine.ir.nodes import infer
 from graphengine.ops.body import function_fields
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import dtype_name, type_of

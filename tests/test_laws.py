@@ -10,7 +10,7 @@ from samples.arrays import values
 from sweeping import for_each_row
 
 import graphengine as ge
-from graphengine.ir.node_types import infer
+from graphengine.ir.nodes import infer
 from graphengine.ops.inference import elementwise, reduction
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType, size_value, type_of

@@ -224,15 +224,16 @@ def test_functions_are_simple(trees):
 
 
 OPS_IN_PASSES = {
-    "transform.backward": (2, "undoes broadcasting, and makes the node of a backward that cannot be recorded"),
-    "transform.branches": (2, "a choice passes the gradient of the branch taken; a quotient by a literal has no pole"),
+    "transform.backward": (4, "undoes broadcasting, makes opaque nodes, and names what products and loops pass on"),
+    "transform.path": (
+        3,
+        "a choice passes the gradient of the branch taken; a quotient by a literal has no pole; constants",
+    ),
     "transform.filling": (4, "makes constants"),
     "transform.gradient": (2, "the gradient of a value with respect to itself is 1, and with respect to any other 0"),
     "transform.mode": (6, "gives random ops their keys, and makes keys of numbers that are carried"),
-    "transform.naming": (2, "the factor of a product is a partial derivative; a loop has names of its own"),
     "transform.packing": (2, "takes a vector apart"),
     "transform.passes": (33, "rules of algebra, each about the ops that it names"),
-    "transform.path": (1, "an op that passes no gradient on by definition"),
     "transform.reversal": (1, "the gradient of a loop with respect to what it does not depend on is 0"),
     "transform.rewriting": (4, "makes and reads constants"),
     "transform.row_tiles": (18, "finds products of matrices and cuts them into tiles of rows, those of loops as well"),

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import graphengine as ge
 from graphengine.format.catalogue import describe
-from graphengine.ir.node_types import infer
+from graphengine.ir.nodes import infer
 from graphengine.ops.families.arithmetic import Add, Mul
 from graphengine.ops.families.reductions import Mean
 from graphengine.ops.inference import elementwise

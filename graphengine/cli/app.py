@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from graphengine import gc_pause
 from graphengine.cli.failures import begin, ended_in_order, reported
-from graphengine.cli.limiting import KNOWN, set_limits
+from graphengine.cli.options import KNOWN, set_limits
 from graphengine.cli.output import print_line
 from graphengine.errors import ModelWarning
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphengine.cli.limiting import current_limits
-from graphengine.cli.options import ModelName, OutputFormat
+from graphengine.cli.options import ModelName, OutputFormat, current_limits
 from graphengine.cli.output import Format, print_json, print_line, print_lines, print_result, writable
 from graphengine.library import model_file
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from graphengine.cli.limiting import current_limits
-from graphengine.cli.options import OutputFile, OutputFormat
+from graphengine.cli.options import OutputFile, OutputFormat, current_limits
 from graphengine.cli.output import Format, aligned, check_targets, print_note, print_notes, print_result, print_text
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.wording import counted, shown

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.failures import heed
-from graphengine.cli.limiting import current_limits
+from graphengine.cli.options import current_limits
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.library import model_file
 

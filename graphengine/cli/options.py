@@ -1,15 +1,22 @@
-"""Arguments and options that several commands share, each written once, and the form that some have: NAME=VALUE."""
+"""Arguments and options that several commands share, each written once, and the form that some have: NAME=VALUE.
+
+`--limit` sets how much a file may ask for, for the command that runs.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
 from graphengine.cli.output import Format, writable
-from graphengine.errors import UsageError
+from graphengine.errors import UsageError, did_you_mean
+from graphengine.limits import DEFAULT, Limits
 
 
 def folder_path(text: str) -> Path:
@@ -146,3 +153,33 @@ def _split(option: str, pair: str) -> tuple[str, str]:
 def on_device(backend: str, device: str | None) -> str:
     """Return the name of a backend for a device."""
     return f"{backend}:{device}" if device else backend
+
+
+KNOWN = tuple(field.name for field in fields(Limits))
+UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+_LIMITS: ContextVar[Limits] = ContextVar("limits", default=DEFAULT)
+
+
+def current_limits() -> Limits:
+    """The limits of the command that runs."""
+    return _LIMITS.get()
+
+
+def set_limits(pairs: Iterable[str]) -> None:
+    """Take `NAME=SIZE` from the command line; a size is an integer, with a unit such as MiB if it counts bytes.
+
+    Raises
+    ------
+    UsageError
+        GE801 for what is no limit or no size.
+    """
+    limits = DEFAULT
+    for name, text in split_pairs("--limit", pairs):
+        size = re.fullmatch(r"([0-9]{1,18})([KMGT]iB)?", text)
+        if name not in KNOWN:
+            raise UsageError(f"there is no limit '{name}'", hint=did_you_mean(name, KNOWN, "limits"))
+        if size is None:
+            raise UsageError(f"--limit {name}: a size is an integer such as 1000 or 4GiB, not '{text}'")
+        limits = replace(limits, **{name: int(size[1]) * UNITS[size[2] or ""]})
+    _LIMITS.set(limits)

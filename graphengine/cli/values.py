@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from graphengine.cli.limiting import current_limits
-from graphengine.cli.options import split_pairs
+from graphengine.cli.options import current_limits, split_pairs
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.format.settings import keys_of, with_value
 from graphengine.wording import shortened

@@ -13,15 +13,13 @@ from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.functions import Application, FunctionCall, Table, functions_in, unsound_functions
-from graphengine.format.references import dangling_references, loss_problems
+from graphengine.format.references import dangling_references, loss_problems, table_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import Gaps
-from graphengine.format.tables import table_problems
 from graphengine.ir.declarations import types_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem, steps_problem
-from graphengine.ir.node_types import infer_types
-from graphengine.ir.nodes import GraphNode, topologically_sorted
+from graphengine.ir.nodes import GraphNode, infer_types, topologically_sorted
 from graphengine.ir.origins import enclosing
 from graphengine.limits import DEFAULT, Limits
 from graphengine.transform.mode import with_keys

@@ -27,8 +27,7 @@ from graphengine.format.layer_forms import LAYERS
 from graphengine.format.salvage import Gaps
 from graphengine.ir.declarations import misfit
 from graphengine.ir.graph_bodies import ExpectedOperands, GraphBody
-from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode, Operand, topologically_sorted
+from graphengine.ir.nodes import GraphNode, Operand, operand_types, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType

@@ -17,8 +17,7 @@ from graphengine.format.documents import ModelDocument, ParameterDocument
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
-from graphengine.ir.node_types import infer_types, operand_type
-from graphengine.ir.nodes import GraphNode, Operand, topologically_sorted
+from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, topologically_sorted
 from graphengine.ops.shapes import (
     ArrayType,
     Shape,

@@ -29,7 +29,7 @@ from graphengine.format.documents import (
 from graphengine.format.pieces import Pieces, parse_apart, unfolded, with_inputs
 from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
-from graphengine.format.upgrading import upgraded
+from graphengine.format.upgrading import FORMATS, OPSETS, upgraded
 from graphengine.limits import DEFAULT, Limits
 from graphengine.wording import shown, size_text
 
@@ -268,7 +268,8 @@ def parse_document(
             problems.append(problem)
             if problem.code == "GE104":
                 raise source.locate(problems)
-        raw = upgraded(raw)
+        if FORMATS or OPSETS:
+            raw = upgraded(raw)
         _check_count(raw, source, limits)
         if len(source.data) > _SHORT:
             from graphengine.format.pruning import pruned

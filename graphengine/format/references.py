@@ -1,4 +1,8 @@
-"""References outside the nodes, in outputs, state, data and training: which of them lead nowhere."""
+"""What a document says outside the nodes and its graph does not bear out: references that lead nowhere, and tables.
+
+References are in outputs, state, data and training; of tables there are categories, missing values, storage, and
+statistics of the training rows.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
-from graphengine.format.documents import ModelDocument
+from graphengine.format.documents import ModelDocument, OutputDocument
+from graphengine.format.from_rows import statistic_problems
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
 
 
@@ -86,3 +92,47 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
             hint,
             "/training/loss",
         )
+
+
+def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """Yield what does not fit together in inputs and outputs of a table."""
+    for name, declared in graph.inputs.items():
+        if declared.missing and declared.type.array_dtype.kind != "f":
+            message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
+            hint = "give it a floating-point dtype" if not declared.categories else 'give "unknown" an index'
+            yield Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
+        if declared.units and (declared.categories or declared.type.array_dtype.kind not in "fi"):
+            what = "has categories" if declared.categories else f"is {declared.type}"
+            message = f"input '{name}' has units of dates, and {what}"
+            hint = "dates are floating-point numbers or integers"
+            yield Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
+    yield from _storage_problems(graph)
+    for name, output in document.outputs.items():
+        if isinstance(output, OutputDocument):
+            yield from _output_problems(name, output, graph)
+    sources: list[Parameter | State] = [*graph.parameters.values(), *graph.state.values()]
+    if any(isinstance(source.initializer, FromDataInitializer) for source in sources):
+        yield from statistic_problems(graph)
+
+
+def _storage_problems(graph: Graph) -> Iterator[Problem]:
+    for section, sources in (("inputs", graph.inputs), ("parameters", graph.parameters)):
+        for name, declared in sources.items():
+            if declared.storage and declared.type.array_dtype.kind != "f":
+                message = f"'{name}' is {declared.type}, and {declared.storage} stores floating-point numbers"
+                yield Problem("GE112", message, 'remove "storage"', make_pointer((section, name, "storage")))
+
+
+def _output_problems(name: str, output: OutputDocument, graph: Graph) -> Iterator[Problem]:
+    source, kind = graph.inputs.get(output.categories), graph.types.get(graph.meaning(output.value))
+    if source is None or kind is None:
+        return
+    if source.categories is None:
+        message = f"output '{name}': input '{output.categories}' has no categories"
+        yield Problem("GE112", message, None, make_pointer(("outputs", name, "categories")))
+    elif kind.array_dtype.kind not in "iu" and kind.shape[-1:] != (len(source.categories),):
+        message = (
+            f"output '{name}' is {kind}; categories are integers, or {len(source.categories)} numbers on the last axis"
+        )
+        hint = "find the index with a node of op 'argmax'"
+        yield Problem("GE301", message, hint, make_pointer(("outputs", name, "value")))

@@ -26,14 +26,12 @@ def upgraded(content: Content) -> Content:
 
     What is no version at all is left as it is, to be reported where a file is checked.
     """
-    version = content.get("format_version")
-    if FORMATS or OPSETS:
-        content = unfolded(content)
+    version, content = content.get("format_version"), unfolded(content)
     while type(version) is int and version in FORMATS:
         content = {**FORMATS[version](content), "format_version": version + 1}
         version += 1
     imports = content.get("opset_imports")
-    if OPSETS and isinstance(imports, dict):
+    if isinstance(imports, dict):
         for domain, number in imports.items():
             content = _with_opset(content, domain, number)
     return content

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from graphengine.ir.node_types import infer
+from graphengine.ir.nodes import infer
 from graphengine.ops.node import Node
 from graphengine.ops.registry import Op
 from graphengine.ops.shapes import ArrayType, Shape, dtype_name

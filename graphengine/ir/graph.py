@@ -14,8 +14,7 @@ from typing import Any
 from graphengine import hooks
 from graphengine.errors import InvalidModelError, UsageError, did_you_mean
 from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
-from graphengine.ir.node_types import infer_types
-from graphengine.ir.nodes import GraphNode, Origin, reachable, reached, results_of, topologically_sorted
+from graphengine.ir.nodes import GraphNode, Origin, infer_types, reachable, reached, results_of, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.shapes import ArrayType

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 from graphengine.errors import GraphEngineError
 from graphengine.ir.declarations import Expected, Input, misfit
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer_types, operand_type, operand_types
-from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, operand_types
 from graphengine.ops.body import Body, bodies_of
 from graphengine.ops.merging import ROWS, merge_of
 from graphengine.ops.node import Node

@@ -17,8 +17,7 @@ import numpy as np
 
 from graphengine.errors import InputError, Problem, RegistrationError, make_pointer
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, operand_types
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, infer, operand_types
 from graphengine.ir.origins import node_text
 from graphengine.ops.body import bodies_of
 from graphengine.ops.inference import probed

@@ -17,8 +17,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from pydantic import ValidationError
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, literal_type
-from graphengine.ir.nodes import GraphNode, Operand, application_key
+from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op

@@ -143,7 +143,7 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
 
 def _exact_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:
     """Return the bytes that a training counts before its first step, 0 if there is no such step."""
-    from graphengine.training.joining import training_step
+    from graphengine.training.compiled import training_step
 
     try:
         return memory_of(training_step(graph, training, rule).graph, sizes)

@@ -36,9 +36,9 @@ from graphengine.model.linting import LintSubject, lint, resuming, starting_valu
 from graphengine.model.run import Parameters, Run
 from graphengine.model.starting import initialize
 from graphengine.notebook import Pictured
+from graphengine.training.compiled import training_step
 from graphengine.training.history import History, Iteration
 from graphengine.training.interrupting import run_to_end
-from graphengine.training.joining import training_step
 from graphengine.training.loop import Trainer
 from graphengine.training.provenance import FIT, PROVENANCE
 from graphengine.transform.gradient import gradient

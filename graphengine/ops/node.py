@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
-from graphengine.ops.exactness import make_exact
 from graphengine.ops.inference import probed
+from graphengine.ops.numbers import make_exact
 from graphengine.ops.traits import OpTrait
 from graphengine.wording import counted
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction, instructions
+from graphengine.backends.protocol import Instruction, instructions
 from graphengine.draw.labels import above_and_below
 from graphengine.draw.picture import Panel
 from graphengine.errors import GraphEngineError

@@ -12,8 +12,7 @@ from operator import and_
 from typing import Any, NamedTuple
 
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode, differentiable_operands, reachable
+from graphengine.ir.nodes import GraphNode, differentiable_operands, operand_types, reachable
 from graphengine.ir.recording import Recorder
 from graphengine.ops.body import bodies_of
 from graphengine.ops.shapes import dtype_name

@@ -22,9 +22,8 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
-from graphengine.training.compiled import CompiledStep
+from graphengine.training.compiled import CompiledStep, rules_of
 from graphengine.training.evaluation import require_merging
-from graphengine.training.joining import rules_of
 from graphengine.transform.gradient import pruned
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.stages import stages_of

@@ -31,7 +31,6 @@ from graphengine.format.reading import Source, parse_document, read_bytes
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
 from graphengine.limits import DEFAULT, Limits
-from graphengine.training.events import Every
 from graphengine.training.history import LOG
 from graphengine.training.machine import arithmetic
 from graphengine.training.states import (
@@ -44,6 +43,7 @@ from graphengine.training.states import (
     state_of,
     state_problems,
 )
+from graphengine.training.validation import Every
 
 DEFAULT_SECONDS = 60.0
 """Where the training section does not say how often: a checkpoint a minute, and one at the end."""

@@ -1,4 +1,7 @@
-"""How good a model is while it is trained: loss and metrics on data set apart, and when they no longer improve."""
+"""How good a model is while it is trained: loss and metrics on data set apart, and when they no longer improve.
+
+Checks, and checkpoints, are due after so many iterations or epochs (`Every`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,22 @@ from graphengine.errors import Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.training.events import Every
+
+
+class Every:
+    """Due after every so many iterations, or epochs of a number of iterations, whichever comes first; may be never."""
+
+    def __init__(self, epochs: int | None, iterations: int | None, per_epoch: int) -> None:
+        self._periods = [*([epochs * per_epoch] if epochs else []), *([iterations] if iterations else [])]
+
+    def next(self, done: int) -> float:
+        """The first iteration after `done` at whose end it is due."""
+        return min(((done // period + 1) * period for period in self._periods), default=math.inf)
+
+    def is_due(self, done: int) -> bool:
+        """Whether it is due at the end of an iteration."""
+        return any(done % period == 0 for period in self._periods)
+
 
 VALIDATION_LOSS, LOSS = "validation_loss", "loss"
 

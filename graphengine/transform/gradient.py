@@ -17,9 +17,8 @@ from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import has_loops, reached, results_of
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ops.shapes import ArrayType
-from graphengine.transform.backward import BackwardPass
+from graphengine.transform.backward import BackwardPass, gradient_name
 from graphengine.transform.merging_loops import merged_loops
-from graphengine.transform.naming import gradient_name
 from graphengine.transform.path import backward_path
 
 Declared = TypeVar("Declared")

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode, Operand, reachable
+from graphengine.ir.nodes import GraphNode, Operand, operand_types, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.inference import elementwise

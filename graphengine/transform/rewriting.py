@@ -20,8 +20,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, literal_type
-from graphengine.ir.nodes import GraphNode, Operand, application_key
+from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
 from graphengine.ir.recording import Recorder
 from graphengine.ir.templates import UNLIKE, Template, literal_key
 from graphengine.ops.numbers import encode_number

@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
-from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand, operand_types
 from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of
 from graphengine.ops.inference import elementwise

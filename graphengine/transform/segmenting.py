@@ -7,8 +7,7 @@ from math import isqrt
 from typing import Any
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, operand_types
 
 FEWEST_STEPS = 16
 """Steps of a loop that is worth cutting into segments."""

@@ -11,8 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, operand_types
-from graphengine.ir.nodes import GraphNode, Operand, results_of
+from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types, results_of
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType

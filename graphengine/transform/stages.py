@@ -20,8 +20,7 @@ import numpy as np
 
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, operand_types
-from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types
 from graphengine.ir.recording import Recorder
 from graphengine.ops.merging import ADD, ROWS, merge_of
 from graphengine.ops.registry import OPS, Instances

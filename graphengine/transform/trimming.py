@@ -12,8 +12,7 @@ from typing import Any
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
-from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode, reachable, results_of
+from graphengine.ir.nodes import GraphNode, operand_types, reachable, results_of
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import fill_of

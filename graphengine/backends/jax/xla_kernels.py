@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from graphengine.backends.instructions import Instruction, instructions
+from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ops.families.constants import represented
 from graphengine.ops.families.padding import Pad
 from graphengine.ops.families.patches import Unfold

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction, instructions
+from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph
 
 Values: TypeAlias = dict[str, Any]

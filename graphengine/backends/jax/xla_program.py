@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.jax.xla_loops import DeviceLoops
 from graphengine.backends.jax.xla_parts import Values, parts_of
-from graphengine.backends.protocol import CodeListing, Rounds
+from graphengine.backends.protocol import CodeListing, Instruction, Rounds
 from graphengine.errors import ExecutionError, UsageError
 from graphengine.extras import optional, require
 from graphengine.ir.graph import Graph

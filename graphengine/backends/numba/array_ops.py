@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.expressions import ARITHMETIC, CHECKED
 from graphengine.backends.numpy.scalars import CHOICES, COMPARISONS
+from graphengine.backends.protocol import Instruction
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.shapes import ArrayType, PythonNumber
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.calls import values_of
 from graphengine.backends.numpy.scalars import COMPARISONS, is_float, is_scalar, safe_hypot
+from graphengine.backends.protocol import Instruction
 from graphengine.ops.registry import OPS
 
 

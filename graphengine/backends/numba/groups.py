@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.backends.instructions import Instruction, instructions
 from graphengine.backends.numba.array_ops import VIEWS, RowFold, element, fold_of
+from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.array_ops import CASTS
 from graphengine.backends.numba.expressions import expression_of
 from graphengine.backends.numba.groups import grouped
@@ -22,6 +21,7 @@ from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.lowering import constants
 from graphengine.backends.numpy.number_text import literal
 from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.protocol import Instruction
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ops.families.constants import Constant

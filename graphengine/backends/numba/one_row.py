@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.array_ops import CASTS
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
@@ -25,6 +24,7 @@ from graphengine.backends.numba.row_loops import rows_texts
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.lowering import constants
 from graphengine.backends.numpy.number_text import literal
+from graphengine.backends.protocol import Instruction
 from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import ArrayType
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends import protocol
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.groups import Group, grouped
@@ -24,6 +23,7 @@ from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.buffers import is_large
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.protocol import Instruction
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType

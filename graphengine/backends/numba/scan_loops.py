@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction, instructions
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES, expression_of
 from graphengine.backends.numba.groups import Group, grouped
@@ -23,7 +22,7 @@ from graphengine.backends.numba.row_loops import RowLoop, fuse
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.looping import Steps
 from graphengine.backends.numpy.number_text import NoTextError, NumberText
-from graphengine.backends.protocol import CodeListing
+from graphengine.backends.protocol import CodeListing, Instruction, instructions
 from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import ArrayType
 

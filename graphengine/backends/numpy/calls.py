@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.protocol import Instruction
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
 

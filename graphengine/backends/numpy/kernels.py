@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.calls import Call, dot, made, operand_shape, typed, values_of
 from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.protocol import Instruction
 from graphengine.ops.inference import elementwise, normalized_axes
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import PythonNumber

@@ -12,20 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
-from graphengine.backends.numpy.buffers import Workspaces, assign_buffers
+from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, updates_last
 from graphengine.backends.numpy.calls import on_scalars, values_of
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.float_loops import FloatLoop, LoopParts
-from graphengine.backends.numpy.lowering import Fuse, constants, lower
-from graphengine.backends.numpy.ordering import updates_last
+from graphengine.backends.numpy.lowering import RUN_FUNCTIONS, Fuse, constants, lower
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
+from graphengine.backends.protocol import Instruction
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims
-from graphengine.ir.node_types import infer
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, infer
 from graphengine.ops.body import kind_of
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
@@ -303,9 +301,7 @@ def segments(instruction: Instruction, _places: Sequence[int]) -> Callable[..., 
     return _tuple_of(lambda *values: node.computed(values, run), len(instruction.types))
 
 
-RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]] = {
-    "scan": loop,
-    "cond": choice,
-    "scan_gradient": segments,
-}
+RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]] = dict(
+    zip(RUN_FUNCTIONS, (loop, choice, segments), strict=True)
+)
 """Ops that run functions, with what makes their calls."""

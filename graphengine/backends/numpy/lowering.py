@@ -11,10 +11,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.backends.instructions import Instruction, instruction_of
 from graphengine.backends.numpy.calls import Call, made, on_scalars, typed, values_of
 from graphengine.backends.numpy.kernels import KERNELS, VIEWS, by_ufunc
 from graphengine.backends.numpy.scalars import SCALAR, is_float, is_scalar, safe_divide
+from graphengine.backends.protocol import Instruction, instruction_of
 from graphengine.backends.reference.diagnosis import bounded
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
@@ -24,6 +24,8 @@ from graphengine.ops.shapes import ArrayType, PythonNumber
 
 Fuse: TypeAlias = Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]]
 """Puts calls together, given a graph, its calls and for each value that is carried the source that it replaces."""
+RUN_FUNCTIONS = ("scan", "cond", "scan_gradient")
+"""Ops that run functions."""
 Running: TypeAlias = Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]]
 """What makes the call of an op that runs functions, of which only the results at some places are read."""
 

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.lowering import constants
+from graphengine.backends.protocol import Instruction
 from graphengine.ir.graph import Graph
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.families.selection import slice_index

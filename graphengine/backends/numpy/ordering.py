@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from graphengine.backends.numpy.buffers import is_large, large_kinds, owners_of
+from graphengine.backends.numpy.buffers import is_large, owners_of
 from graphengine.backends.numpy.calls import Call
 
 MOST = 4096
@@ -21,19 +21,10 @@ MOST = 4096
 def ordered(instructions: Sequence[Call], outputs: Iterable[str]) -> list[Call]:
     """Return the instructions in an order that takes no more memory for large arrays than the given one."""
     given, outputs = list(instructions), set(outputs)
-    if len(given) > MOST or not large_kinds(given):
+    if len(given) > MOST:
         return given
     found = _greedy(given, _Live(given, outputs))
     return min((given, found), key=lambda order: _peak(order, _Live(given, outputs)))
-
-
-def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
-    """Return calls with replacements of carried values last, so that they can be written over what they replace."""
-    late = updates.difference(*[each.inputs for each in instructions])
-    if not late or late.issuperset([each.output for each in instructions[-len(late) :]]):
-        return instructions
-    earlier = [each for each in instructions if each.output not in late]
-    return [*earlier, *(each for each in instructions if each.output in late)]
 
 
 def _greedy(instructions: Sequence[Call], live: _Live) -> list[Call]:

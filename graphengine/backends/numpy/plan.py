@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphengine import gc_pause
-from graphengine.backends.numpy.buffers import Workspaces, assign_buffers
+from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, large_kinds, updates_last
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.late import FEWEST_NODES, LatePlan, is_of_numbers
-from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
-from graphengine.backends.numpy.ordering import ordered, updates_last
+from graphengine.backends.numpy.lowering import RUN_FUNCTIONS, Fuse, Running, constants, lower
+from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import in_lines, tile
@@ -27,7 +27,6 @@ from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims, require_memory
 from graphengine.ir.nodes import has_loops
-from graphengine.ops.body import function_fields
 from graphengine.transform.passes import optimize
 from graphengine.transform.single import UNIT, with_single_numbers
 from graphengine.transform.trimming import optimize_trimmed
@@ -70,7 +69,9 @@ class Plan:
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         self._replaced = [(self.outputs[name], source) for name, source in self.carried.items()]
         instructions = updates_last(self._lowered(exact, fuse), set(dict(self._replaced)))
-        self.instructions = tuple(ordered(instructions, self.outputs.values()))
+        if large_kinds(instructions):
+            instructions = ordered(instructions, self.outputs.values())
+        self.instructions = tuple(instructions)
         self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
         self._slots, self._fixed = assign_slots(self.sources, constants(graph), self.instructions)
         self.text = PlanText(self.instructions, self._buffers, self._slots, self._fixed)
@@ -249,7 +250,7 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
 
 def _running(graph: Graph) -> Running:
     """Return what lowers ops that run functions, which is imported only for a graph that has some."""
-    if not any(map(function_fields, {type(node.node) for node in graph.nodes})):
+    if {node.op for node in graph.nodes}.isdisjoint(RUN_FUNCTIONS):
         return {}
     from graphengine.backends.numpy.looping import RUNNING
 

@@ -21,8 +21,7 @@ from graphengine.ir.graph import Graph, inputs_of
 from graphengine.ir.memory import claims, memory_of
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.families.shaping import like
-from graphengine.transform.branches import Choice, OwnChoice, put_through
-from graphengine.transform.path import backward_path
+from graphengine.transform.path import Choice, OwnChoice, backward_path, put_through
 
 Slots: TypeAlias = list[Any]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from graphengine.ir.nodes import GraphNode
-from graphengine.transform.branches import Choice, OwnChoice
+from graphengine.transform.path import Choice, OwnChoice
 
 
 class ForwardStep(NamedTuple):

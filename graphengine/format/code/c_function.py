@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import Instruction, instructions
+from graphengine.backends.protocol import Instruction, instructions
 from graphengine.format.code.c_expressions import EXPRESSIONS
 from graphengine.format.code.folding import Unborrowed
 from graphengine.format.code.identifiers import Names

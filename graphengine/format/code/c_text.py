@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.instructions import instructions
+from graphengine.backends.protocol import instructions
 from graphengine.errors import InvalidModelError, Problem
 from graphengine.format.code.c_expressions import EXPRESSIONS, helpers_of
 from graphengine.format.code.c_function import TYPES, CFunction, c_type, count_of, number

@@ -15,8 +15,7 @@ import numpy as np
 
 from graphengine.extras import optional
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import literal_type, operand_types
-from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand, literal_type, operand_types
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
 OLDEST_OPSET = 18

@@ -9,7 +9,7 @@ import numpy as np
 from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, applied, exports
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import literal_type
+from graphengine.ir.nodes import literal_type
 from graphengine.ops.shapes import ArrayType
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphengine.format.onnx.drafts import Draft, Weight
-from graphengine.ir.node_types import infer
+from graphengine.ir.nodes import infer
 from graphengine.ir.recording import Symbol
 from graphengine.ops.body import kind_of
 from graphengine.ops.node import Node
