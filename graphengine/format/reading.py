@@ -268,8 +268,7 @@ def parse_document(
             problems.append(problem)
             if problem.code == "GE104":
                 raise source.locate(problems)
-        if FORMATS or OPSETS:
-            raw = upgraded(raw)
+        raw = _in_newest_version(raw)
         _check_count(raw, source, limits)
         if len(source.data) > _SHORT:
             from graphengine.format.pruning import pruned
@@ -289,6 +288,11 @@ def parse_document(
         if checked is None:
             raise source.locate(())
         return checked
+
+
+def _in_newest_version(raw: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file, through the adapters that there are for older versions."""
+    return upgraded(raw) if FORMATS or OPSETS else raw
 
 
 def _new_findings(

@@ -15,7 +15,7 @@ from graphengine.format.from_rows import statistic_problems
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.ir.declarations import Parameter, State
+from graphengine.ir.declarations import Input, Parameter, State
 from graphengine.ir.graph import Graph
 
 
@@ -97,15 +97,7 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
 def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
     """Yield what does not fit together in inputs and outputs of a table."""
     for name, declared in graph.inputs.items():
-        if declared.missing and declared.type.array_dtype.kind != "f":
-            message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
-            hint = "give it a floating-point dtype" if not declared.categories else 'give "unknown" an index'
-            yield Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
-        if declared.units and (declared.categories or declared.type.array_dtype.kind not in "fi"):
-            what = "has categories" if declared.categories else f"is {declared.type}"
-            message = f"input '{name}' has units of dates, and {what}"
-            hint = "dates are floating-point numbers or integers"
-            yield Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
+        yield from _gap_problems(name, declared)
     yield from _storage_problems(graph)
     for name, output in document.outputs.items():
         if isinstance(output, OutputDocument):
@@ -113,6 +105,19 @@ def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
     sources: list[Parameter | State] = [*graph.parameters.values(), *graph.state.values()]
     if any(isinstance(source.initializer, FromDataInitializer) for source in sources):
         yield from statistic_problems(graph)
+
+
+def _gap_problems(name: str, declared: Input) -> Iterator[Problem]:
+    """What is wrong with the missing values or the units of an input."""
+    if declared.missing and declared.type.array_dtype.kind != "f":
+        message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
+        hint = "give it a floating-point dtype" if not declared.categories else 'give "unknown" an index'
+        yield Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
+    if declared.units and (declared.categories or declared.type.array_dtype.kind not in "fi"):
+        what = "has categories" if declared.categories else f"is {declared.type}"
+        message = f"input '{name}' has units of dates, and {what}"
+        hint = "dates are floating-point numbers or integers"
+        yield Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
 
 
 def _storage_problems(graph: Graph) -> Iterator[Problem]:

@@ -35,6 +35,8 @@ class OpTrait(StrEnum):
     """Where the result has the shape and dtype of the first operand, it is that operand."""
     GIVES_AXES = "gives_axes"
     """A file asks for an axis of size 1 with it."""
+    RUNS_FUNCTIONS = "runs_functions"
+    """The op runs functions of the file, which are among its attributes."""
     ZEROS = "zeros"
     """Each number of the result is 0."""
     ONES = "ones"

@@ -16,7 +16,7 @@ from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, updat
 from graphengine.backends.numpy.calls import on_scalars, values_of
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.float_loops import FloatLoop, LoopParts
-from graphengine.backends.numpy.lowering import RUN_FUNCTIONS, Fuse, constants, lower
+from graphengine.backends.numpy.lowering import Fuse, constants, lower
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.backends.protocol import Instruction
@@ -301,7 +301,9 @@ def segments(instruction: Instruction, _places: Sequence[int]) -> Callable[..., 
     return _tuple_of(lambda *values: node.computed(values, run), len(instruction.types))
 
 
-RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]] = dict(
-    zip(RUN_FUNCTIONS, (loop, choice, segments), strict=True)
-)
+RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]] = {
+    "scan": loop,
+    "cond": choice,
+    "scan_gradient": segments,
+}
 """Ops that run functions, with what makes their calls."""

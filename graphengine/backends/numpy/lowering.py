@@ -24,8 +24,6 @@ from graphengine.ops.shapes import ArrayType, PythonNumber
 
 Fuse: TypeAlias = Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]]
 """Puts calls together, given a graph, its calls and for each value that is carried the source that it replaces."""
-RUN_FUNCTIONS = ("scan", "cond", "scan_gradient")
-"""Ops that run functions."""
 Running: TypeAlias = Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]]
 """What makes the call of an op that runs functions, of which only the results at some places are read."""
 

@@ -18,7 +18,7 @@ from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, large
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.late import FEWEST_NODES, LatePlan, is_of_numbers
-from graphengine.backends.numpy.lowering import RUN_FUNCTIONS, Fuse, Running, constants, lower
+from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
 from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
@@ -27,6 +27,7 @@ from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims, require_memory
 from graphengine.ir.nodes import has_loops
+from graphengine.ops.traits import OpTrait
 from graphengine.transform.passes import optimize
 from graphengine.transform.single import UNIT, with_single_numbers
 from graphengine.transform.trimming import optimize_trimmed
@@ -250,7 +251,7 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
 
 def _running(graph: Graph) -> Running:
     """Return what lowers ops that run functions, which is imported only for a graph that has some."""
-    if {node.op for node in graph.nodes}.isdisjoint(RUN_FUNCTIONS):
+    if not any(OpTrait.RUNS_FUNCTIONS in node.node.traits for node in graph.nodes):
         return {}
     from graphengine.backends.numpy.looping import RUNNING
 

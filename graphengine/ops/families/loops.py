@@ -20,7 +20,7 @@ from graphengine.ops.shapes import ArrayType, PythonNumber, shape_text
 Names = tuple[str, ...]
 
 
-@register("scan", traits=("primitive",))
+@register("scan", traits=("primitive", "runs_functions"))
 class Scan(Node):
     """A loop: a function runs once for each step and gives what the next step begins with.
 
@@ -220,7 +220,7 @@ class Scan(Node):
         return {"arriving": arriving, "value": values, "kept": kept}[kind][place]
 
 
-@register("cond", traits=("primitive",))
+@register("cond", traits=("primitive", "runs_functions"))
 class Cond(Node):
     """A choice between two functions by a truth value.
 

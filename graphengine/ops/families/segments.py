@@ -14,7 +14,7 @@ from graphengine.ops.shapes import ArrayType, PythonNumber
 Flags = tuple[bool, ...]
 
 
-@register("scan_gradient", traits=("primitive",))
+@register("scan_gradient", traits=("primitive", "runs_functions"))
 class ScanGradient(Node):
     """The gradient of a loop with `checkpoint_every`, from the last segment of so many steps to the first.
 
