@@ -170,9 +170,10 @@ def test_a_long_update_rule_is_folded_and_stays_as_it_was_left(opened):
 # ---------------------------------------------------------------- how it is used
 
 
-def test_the_picture_glides_to_the_step_at_work(opened):
+@pytest.mark.parametrize("width", [500, 700])
+def test_the_picture_glides_to_the_step_at_work(opened, width):
     nodes = {f"n{index}": ("neg", [f"n{index - 1}" if index else "x"]) for index in range(30)}
-    page = opened(page_of(model(nodes, inputs={"x": []}), {"x": 1.0}), width=500)
+    page = opened(page_of(model(nodes, inputs={"x": []}), {"x": 1.0}), width=width)
     page.evaluate(
         """() => {
           window.seen = new Set();
@@ -187,7 +188,8 @@ def test_the_picture_glides_to_the_step_at_work(opened):
     inside = """() => {
       const box = (selector) => document.querySelector(selector).getBoundingClientRect();
       const [item, frame] = [box('.shape.active'), box('#picture')];
-      return item.left >= frame.left && item.right <= frame.right;
+      const isAcross = item.left >= frame.left && item.right <= frame.right;
+      return isAcross && item.top >= frame.top && item.bottom <= frame.bottom;
     }"""
     until(page, lambda: page.evaluate(inside))
     assert page.evaluate("seen.size") >= 4
@@ -331,6 +333,38 @@ def test_a_phone_stacks_the_parts_from_top_to_bottom(opened, single, width):
     assert tops == sorted(set(tops))
 
 
+def test_a_narrow_screen_lays_the_graph_out_from_top_to_bottom(opened, single):
+    page = opened(single, width=375, height=812)
+
+    def middles():
+        picture = page.locator("#picture").bounding_box()
+        boxes = [
+            page.locator(f"[data-key='{key}']").bounding_box() for key in ("theta", "y_hat", "error", "loss", "loss>")
+        ]
+        assert all(
+            picture["x"] <= box["x"] and box["x"] + box["width"] <= picture["x"] + picture["width"] for box in boxes
+        )
+        assert all(picture["y"] <= box["y"] <= picture["y"] + picture["height"] - box["height"] for box in boxes)
+        return [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+
+    assert all(below[1] > above[1] + 40 for above, below in itertools.pairwise(middles()))
+    page.set_viewport_size({"width": 1280, "height": 900})
+    until(page, lambda: all(right[0] > left[0] + 40 for left, right in itertools.pairwise(middles())))
+    page.set_viewport_size({"width": 375, "height": 812})
+    until(page, lambda: all(below[1] > above[1] + 40 for above, below in itertools.pairwise(middles())))
+
+
+@pytest.mark.parametrize("name", ["linreg_single_sample", "dose_response", "peak_on_background"])
+def test_no_text_meets_another_on_a_narrow_screen(opened, name):
+    page = opened(page_of(ge.load(MODELS / f"{name}.json")), width=375, height=812)
+    page.keyboard.press("End")
+    assert page.evaluate(MEETING, "#picture text") == []
+    if page.locator("#fold").is_visible():
+        page.keyboard.press("f")
+        assert page.locator(".shape.open").count() > 0
+        assert page.evaluate(MEETING, "#picture text") == []
+
+
 def test_a_phone_shows_all_of_it_in_its_width(opened, single):
     page = opened(single, width=360, height=740)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -430,27 +464,30 @@ def test_all_text_has_readable_contrast(opened, single, scheme):
         assert page.evaluate(CONTRAST) == {}
 
 
+MEETING = """(selector) => {
+  const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
+  const box = (element) => element.getBoundingClientRect();
+  const shown = (text) => text.textContent && box(text).width && !text.closest('.shape.open');
+  const texts = [...document.querySelectorAll(selector)].filter(shown).map((text) => [text, box(text)]);
+  const apart = (a, b) => a.right <= b.left || a.bottom - 2 <= b.top + 2;
+  const meets = (a, b) => !apart(a, b) && !apart(b, a);
+  const found = [];
+  texts.forEach(([one, a], index) => texts.slice(index + 1).forEach(([other, b]) => {
+    if (meets(a, b)) found.push([one.textContent, other.textContent]);
+  }));
+  for (const [text, a] of texts) {
+    const shape = text.closest('.shape')?.querySelector('rect');
+    if (shape && !text.closest('.literal') && !inside(a, box(shape))) found.push([text.textContent, 'its shape']);
+  }
+  return found;
+}"""
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_no_text_of_a_shipped_model_meets_another_or_leaves_its_shape_in_a_real_font(opened, path):
     loaded = ge.load(path)
     page = opened(f"<!doctype html><body>{trace_svg(loaded.graph, trace(loaded))}")
-    meeting = """() => {
-      const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
-      const box = (element) => element.getBoundingClientRect();
-      const texts = [...document.querySelectorAll('text')].map((text) => [text, box(text)]);
-      const apart = (a, b) => a.right <= b.left || a.bottom - 2 <= b.top + 2;
-      const meets = (a, b) => !apart(a, b) && !apart(b, a);
-      const found = [];
-      texts.forEach(([one, a], index) => texts.slice(index + 1).forEach(([other, b]) => {
-        if (meets(a, b)) found.push([one.textContent, other.textContent]);
-      }));
-      for (const [text, a] of texts) {
-        const shape = text.closest('.shape')?.querySelector('rect');
-        if (shape && !text.closest('.literal') && !inside(a, box(shape))) found.push([text.textContent, 'its shape']);
-      }
-      return found;
-    }"""
-    assert page.evaluate(meeting) == []
+    assert page.evaluate(MEETING, "text") == []
 
 
 # ---------------------------------------------------------------- without a browser

@@ -100,8 +100,8 @@ class Axes:
         return self.x(point[0]), self.y(point[1])
 
     def path(self, points: Sequence[Point], outside: float = EDGE) -> str:
-        """A line through points, as the `d` of a path."""
-        pairs = [f"{self.x(x):g} {self.y(y, outside):g}" for x, y in points]
+        """A line through points, as the `d` of a path; points that are NaN are left out."""
+        pairs = [f"{self.x(x):g} {self.y(y, outside):g}" for x, y in points if not math.isnan(y)]
         return f"M{'L'.join(pairs)}" if pairs else ""
 
     def elements(self) -> Iterator[str]:
@@ -158,10 +158,10 @@ def dots(frame: Axes, points: Sequence[Point], series: int = 0) -> Iterator[str]
 
 def legend(title: str, names: Sequence[str]) -> Iterator[str]:
     """The names of series in their colors, after the title, as many as there is room for."""
-    x = LEFT + 8 * len(title) + 14
+    x = LEFT + 7 * len(title) + 14
     for series, name in enumerate(names):
-        end = x + 6 * len(name)
-        if end > WIDTH - RIGHT - 60:
+        end = x + round(6.8 * len(name))
+        if end > WIDTH - RIGHT - 54:
             return
         yield f'<text class="tick key s{series}" x="{x}" y="16">{markup(name)}</text>'
         x = end + 12

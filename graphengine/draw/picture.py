@@ -23,6 +23,10 @@ LABEL, TITLE, NOTE = 12, 15, 11
 """Sizes of the text of labels, of the main text of a shape, and of what is below it, in pixels."""
 MAX_TEXT = 22
 """Longer names are shown shortened."""
+ALONG = 44
+"""The height of a shape in a picture from top to bottom."""
+ABOVE = 32
+"""The room above such a shape: for two labels, or for a literal."""
 
 SYMBOLS = {
     "add": "+",
@@ -74,10 +78,13 @@ class Panel:
     wires: tuple[Wire, ...]
 
 
-def panels_of(graph: Graph, texts: Texts, *, folded: bool = True) -> Iterator[Panel]:
-    """The panels of a graph, that of the whole graph first; without `folded` it is the only one."""
+def panels_of(graph: Graph, texts: Texts, *, folded: bool = True, down: bool = False) -> Iterator[Panel]:
+    """The panels of a graph, that of the whole graph first; without `folded` it is the only one.
+
+    `down` lays them out from top to bottom. Their x and width then count downward, y and height to the right.
+    """
     levels = Levels(graph, boxes_of(graph, folded=folded))
-    return (_panel(graph, level, levels, texts) for level in levels)
+    return (_panel(graph, level, levels, texts, down=down) for level in levels)
 
 
 def shape_note(graph: Graph, value: str) -> str:
@@ -86,10 +93,12 @@ def shape_note(graph: Graph, value: str) -> str:
     return shape_text(shape) if shape else ""
 
 
-def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
+def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts, *, down: bool) -> Panel:
     drafts = {draft.key: draft for draft in _drafts(graph, level, levels)}
     edges = {LayoutEdge(link.source, link.value, link.target, link.port): link for link in level.links}
     rooms = _rooms(drafts, level.links, texts)
+    if down:
+        drafts, rooms = _turned(drafts, rooms)
     first = list(map(entry_key, level.entries))
     last = [] if level.box is levels.root else [exit_key(name) for name, _ in level.exits]
     sizes = {key: draft.size for key, draft in drafts.items()}
@@ -107,6 +116,23 @@ def _rooms(drafts: Mapping[str, DrawnItem], links: Iterable[Link], texts: Texts)
         widest = max((text_width(text, LABEL) for text in texts(link)), default=0)
         rooms[link.target] = max(rooms[link.target], widest + 14)
     return rooms
+
+
+def _turned(drafts: Mapping[str, DrawnItem], rooms: Mapping[str, int]) -> tuple[dict[str, DrawnItem], dict[str, int]]:
+    """Items and rooms for a picture from top to bottom."""
+    turned = {key: draft._replace(size=_turned_size(draft, rooms[key])) for key, draft in drafts.items()}
+    return turned, {key: ABOVE * bool(room) for key, room in rooms.items()}
+
+
+def _turned_size(draft: DrawnItem, room: int) -> ItemSize:
+    """The size of an item in a picture from top to bottom; its labels have their room side by side."""
+    size, pitch = draft.size, max(PITCH, room)
+    if draft.kind in ("entry", "exit"):
+        return size
+    ports = max(len(size.ins), len(size.outs))
+    outs = dict(zip(size.outs, _spaced(len(size.outs), pitch), strict=True))
+    across = max(size.width, pitch * (ports - 1) + 28)
+    return ItemSize(min(size.height, ALONG), across, _spaced(len(size.ins), pitch), outs)
 
 
 def _points(edge: LayoutEdge, sizes: dict[str, ItemSize], layout: Layout) -> tuple[ItemPlace, ...]:
@@ -181,9 +207,9 @@ def _sized(title: str, note: str, ins: int, outs: list[str]) -> ItemSize:
     return ItemSize(width, height, _spaced(ins), dict(zip(outs, _spaced(len(outs)), strict=True)))
 
 
-def _spaced(count: int) -> tuple[int, ...]:
-    """Heights of places one below the other, around 0."""
-    return tuple(PITCH * index - PITCH * (count - 1) // 2 for index in range(count))
+def _spaced(count: int, pitch: int = PITCH) -> tuple[int, ...]:
+    """Places at equal distances, around 0."""
+    return tuple(pitch * index - pitch * (count - 1) // 2 for index in range(count))
 
 
 def shortened(text: str) -> str:

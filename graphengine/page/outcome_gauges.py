@@ -190,7 +190,7 @@ def _scaled(frame: Axes, points: Sequence[Point]) -> dict[str, Any]:
     """Return points as shares of a round number above all of them, and the texts of the levels."""
     largest = max((abs(y) for _, y in points), default=0.0)
     top = min(round_up(largest, TOPS), sys.float_info.max) if largest > sys.float_info.min else 1.0
-    step = -(-len(points) // MOST_POINTS) or 1
+    step = max(1, -(-len(points) // MOST_POINTS))
     shares = [(x, y / top) for x, y in points[::step]]
     return {"p": [_dots(frame, shares)], "t": [number_text(top * level) for level in LEVELS]}
 

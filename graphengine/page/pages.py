@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from string import Template
 from typing import Any
@@ -26,13 +27,14 @@ from graphengine.page.film import film_of
 from graphengine.page.fit_report import FitReport, table_html
 from graphengine.page.gauges import Gauge, gauges_of
 from graphengine.page.outcome_gauges import outcome_gauges
-from graphengine.page.scenes import scenes
+from graphengine.page.scenes import geometry, scenes
 from graphengine.training.provenance import provenance_in
 
 COMPUTING = ("film", "arrays", "numbers", "kernels", "program")
 """The parts of the script that compute."""
 MODULES = (
     *COMPUTING,
+    "turn",
     "geometry",
     "graph",
     "zoom",
@@ -68,7 +70,8 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     fitted = _fitted(model)
     film = film_of(model, inputs)
     labeled = [TraceLabels(frame.trace) for frame in film.frames]
-    panels = list(panels_of(model.graph, lambda link: [text for each in labeled for text in each(link)[:2]]))
+    texts = cache(lambda link: [text for each in labeled for text in each(link)[:2]])
+    panels, down = (list(panels_of(model.graph, texts, down=down)) for down in (False, True))
     gauges = gauges_of(model, film)
     if gauges:
         gauges += outcome_gauges(model, film, film.frames[0].trace.of or "")
@@ -83,7 +86,7 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
         picture=_picture(panels, labeled[0]),
         gauges="\n".join(map(_gauge, gauges)),
         fitted=fitted,
-        film=script_json(scenes(model, film, panels, gauges)),
+        film=script_json(scenes(model, film, panels, gauges) | {"down": geometry(down)}),
     )
 
 

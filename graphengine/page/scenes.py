@@ -11,6 +11,7 @@ from itertools import accumulate, chain
 from typing import Any
 
 from graphengine.draw.labels import TraceLabels, above_and_below
+from graphengine.draw.layout import PITCH
 from graphengine.draw.picture import DrawnItem, Panel, Wire
 from graphengine.errors import make_pointer
 from graphengine.format.positions import find_positions
@@ -35,7 +36,8 @@ def scenes(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[G
     steps = steps_of(film.frames[0].trace)
     return {
         "bar": TITLE_BAR,
-        "panels": [_panel(panel, panels) for panel in panels],
+        "pitch": PITCH,
+        "panels": geometry(panels),
         "known": [_known(panel, film.frames[0], steps) for panel in panels],
         "steps": [*map(list, steps)],
         "frames": [_frame(frame, panels, gauges, index) for index, frame in enumerate(film.frames)],
@@ -46,11 +48,18 @@ def scenes(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[G
     }
 
 
-def _panel(panel: Panel, panels: Sequence[Panel]) -> dict[str, Any]:
-    """The geometry of a panel: shapes as [kind, key, x, y, width, height, right, panel], wires by numbers of shapes."""
+def geometry(panels: Sequence[Panel]) -> list[dict[str, Any]]:
+    """The places of all that panels draw."""
     number = {each.key: index for index, each in enumerate(panels)}
+    return [_panel(panel, number) for panel in panels]
+
+
+def _panel(panel: Panel, number: Mapping[str, int]) -> dict[str, Any]:
+    """The geometry of a panel: shapes as [kind, key, x, y, width, height, right, panel, pitch], wires by numbers."""
     place = {shape.key: index for index, shape in enumerate(panel.shapes)}
-    shapes = [[*_shape(shape), number[shape.key] if shape.kind == "box" else None] for shape in panel.shapes]
+    shapes = [
+        [*_shape(shape), number[shape.key] if shape.kind == "box" else None, *_pitch(shape)] for shape in panel.shapes
+    ]
     return {
         "w": panel.width,
         "h": panel.height,
@@ -62,6 +71,12 @@ def _panel(panel: Panel, panels: Sequence[Panel]) -> dict[str, Any]:
 def _shape(shape: DrawnItem) -> list[Any]:
     place, size = shape.place, shape.size
     return [shape.kind, shape.key, place.x, place.y, size.width, size.height, place.right]
+
+
+def _pitch(shape: DrawnItem) -> list[int]:
+    """The distance between the inputs of a shape that has several; a page moves its literals with them."""
+    ins = shape.size.ins
+    return [ins[1] - ins[0]] if len(ins) > 1 else []
 
 
 def _wire(wire: Wire, place: Mapping[str, int]) -> list[Any]:

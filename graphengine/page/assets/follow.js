@@ -24,9 +24,10 @@ function curve({ x, y, grid, input, value, outside }, given) {
   for (let start = 0; start < grid.length; start += rows) {
     const part = given[input].map((_, row) => grid[Math.min(start + row, grid.length - 1)]);
     const { data } = run(given.map((numbers, source) => (source === input ? part : numbers)))[value];
-    points.push(...grid.slice(start, start + rows).map((at, row) => `${pixel(x, at)} ${pixel(y, data[row], outside)}`));
+    points.push(...grid.slice(start, start + rows).map((at, row) => [at, data[row]]));
   }
-  return `M${points.join("L")}`;
+  const pairs = points.filter(([, value]) => !Number.isNaN(value)).map(([at, value]) => `${pixel(x, at)} ${pixel(y, value, outside)}`);
+  return pairs.length ? `M${pairs.join("L")}` : "";
 }
 
 // The pixel of a number; one farther outside the scale is put at this distance.

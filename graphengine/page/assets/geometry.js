@@ -2,13 +2,14 @@
 // below it down. The order of things never changes.
 
 import { film } from "./film.js";
+import { geometryOf, isDown, level, point } from "./turn.js";
 
-const shapeOf = ([kind, key, x, y, width, height, right, panel]) => {
-  return { kind, key, x, y, width, height, right, panel };
+const shapeOf = ([kind, key, x, y, width, height, right, panel, pitch = film.pitch]) => {
+  return { kind, key, x, y, width, height, right, panel, pitch };
 };
 
 export function arrange(number, open) {
-  const panel = film.panels[number];
+  const panel = geometryOf(number);
   const shapes = panel.shapes.map(shapeOf);
   const wider = new Map();
   const taller = new Map();
@@ -30,8 +31,8 @@ export function arrange(number, open) {
   return {
     shapes,
     wires: panel.wires.map((wire) => route(wire, shapes, across, down)),
-    width: across(panel.w),
-    height: down(panel.h) + bar,
+    width: across(panel.w) + (isDown() ? bar : 0),
+    height: down(panel.h) + (isDown() ? 0 : bar),
   };
 }
 
@@ -47,25 +48,26 @@ function route([from, to, value, startY, endY, tail, bends], shapes, across, dow
   const points = [{ ...start, right: source.end }];
   for (const [x, y, right, room] of bends) points.push({ x: across(x), y: down(y), right: across(right), tail: room });
   points.push({ ...end, level: target.left - tail });
-  return { path: path(points), x: target.left - 7, y: end.y };
+  return { path: path(points), along: target.left, across: end.y };
 }
 
 // The place where a value enters or leaves an open box.
 function port(box, key) {
-  const point = box.inner?.shapes.find((shape) => shape.key === key);
-  if (!point) return undefined;
-  const top = box.middle - box.inner.height / 2 + film.bar;
-  return { x: box.left + point.left + (key.endsWith(">") ? point.width : 0), y: top + point.middle };
+  const inside = box.inner?.shapes.find((shape) => shape.key === key);
+  if (!inside) return undefined;
+  const left = box.left + (isDown() ? film.bar : 0);
+  const top = box.middle - box.inner.height / 2 + (isDown() ? 0 : film.bar);
+  return { x: left + inside.left + (key.endsWith(">") ? inside.width : 0), y: top + inside.middle };
 }
 
 function path(points) {
   let [{ x, y, right }, ...rest] = points;
-  let drawn = `M${x} ${y}H${right}`;
+  let drawn = `M${point(x, y)}${level(right)}`;
   for (const stop of rest) {
-    const level = stop.level ?? stop.x - stop.tail;
-    const middle = (right + level) / 2;
-    if (stop.y !== y) drawn += `C${middle} ${y} ${middle} ${stop.y} ${level} ${stop.y}`;
-    drawn += `H${stop.level === undefined ? stop.right : stop.x}`;
+    const flat = stop.level ?? stop.x - stop.tail;
+    const middle = (right + flat) / 2;
+    if (stop.y !== y) drawn += `C${point(middle, y)} ${point(middle, stop.y)} ${point(flat, stop.y)}`;
+    drawn += level(stop.level === undefined ? stop.right : stop.x);
     ({ y, right } = stop);
   }
   return drawn;

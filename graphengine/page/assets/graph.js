@@ -2,6 +2,7 @@
 
 import { all, film, frameAt, one } from "./film.js";
 import { arrange } from "./geometry.js";
+import { isDown, onTurn, point, settle, sized } from "./turn.js";
 
 const panels = all("#view > .panel");
 const groups = []; // the elements of each panel, once it is open
@@ -50,7 +51,7 @@ film.panels.forEach((panel, number) =>
 export const boxes = [...parent.values()].map((box) => box.key);
 export const isOpen = (key) => open.has(key);
 let arranged = arrange(0, open);
-export const layout = () => arranged;
+export const layout = () => sized(arranged);
 let shown = { frame: 0, step: 0 };
 
 // Open or close boxes, and put everything where it belongs.
@@ -62,25 +63,32 @@ export function fold(keys, opening) {
   show(shown.frame, shown.step);
 }
 
+// Another layout when the screen becomes narrow or wide.
+export const onLayout = (act) => onTurn(() => (fold([], false), act()));
+
 function place(number, panel, left, top) {
   const { frame, content, wires, shapes } = group(number);
   panels[number].classList.remove("closed");
-  panels[number].setAttribute("transform", `translate(${left} ${top})`);
+  panels[number].setAttribute("transform", `translate(${point(left, top)})`);
   if (number) content.setAttribute("transform", `translate(0 ${film.bar})`);
-  frame?.setAttribute("width", panel.width);
-  frame?.setAttribute("height", panel.height);
-  panel.wires.forEach(({ path, x, y }, index) => {
+  one("#view").classList.toggle("down", isDown());
+  const size = sized(panel);
+  frame?.setAttribute("width", size.width);
+  frame?.setAttribute("height", size.height);
+  panel.wires.forEach(({ path, along, across }, index) => {
     wires[index].path.setAttribute("d", path);
     wires[index].labels.forEach((label, below) => {
-      label.setAttribute("x", x);
-      label.setAttribute("y", below ? y + 14 : y - 5);
+      label.setAttribute("x", isDown() ? across + 5 : along - 7);
+      label.setAttribute("y", isDown() ? along - (below ? 5 : 19) : across + (below ? 14 : -5));
     });
   });
+  const bar = number ? film.bar : 0; // the title of an open box is above its content in both layouts
   panel.shapes.forEach((shape, index) => {
-    shapes[index].setAttribute("transform", `translate(${shape.left - shape.x} ${shape.middle - shape.y})`);
+    settle(shapes[index], shape, film.panels[number].shapes[index]);
     shapes[index].classList.toggle("open", Boolean(shape.inner));
-    const y = top + shape.middle - (shape.inner?.height ?? 0) / 2 + (number ? film.bar : 0);
-    if (shape.inner) place(shape.panel, shape.inner, left + shape.left, y);
+    if (!shape.inner) return;
+    const [along, across] = [left + shape.left, top + shape.middle - shape.inner.height / 2];
+    place(shape.panel, shape.inner, along + (isDown() ? bar : 0), across + (isDown() ? 0 : bar));
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { close } from "./details.js";
 import { film, one } from "./film.js";
-import { go, now, play, step, stop } from "./player.js";
+import { choose, go, now, play, step, stop } from "./player.js";
 import { fit, zoom } from "./zoom.js";
 
 const isText = (control) => control.matches("textarea, input:not([type=range])");
@@ -13,8 +13,8 @@ export function listenToKeys(foldAll, changeTheme) {
     ArrowLeft: () => (stop(), step(-1)),
     ArrowDown: () => (stop(), go(now.frame + 1, now.step)),
     ArrowUp: () => (stop(), go(now.frame - 1, now.step)),
-    Home: () => (stop(), go(now.frame, 0)),
-    End: () => (stop(), go(now.frame, film.steps.length)),
+    Home: () => choose(0),
+    End: () => choose(film.steps.length),
     " ": () => play(true),
     p: () => play(false),
     f: foldAll,

@@ -2,7 +2,7 @@
 
 import { close, describe } from "./details.js";
 import { one } from "./film.js";
-import { boxes, fold, isOpen, onChoose, visible } from "./graph.js";
+import { boxes, fold, isOpen, onChoose, onLayout, visible } from "./graph.js";
 import { listenToKeys } from "./keys.js";
 import { now, startPlayer } from "./player.js";
 import { fit, listenToPointer, resize, reveal, zoom } from "./zoom.js";
@@ -37,6 +37,7 @@ nameFold();
 fit();
 startPlayer();
 onChoose(choose);
+onLayout(fit);
 listenToPointer();
 listenToKeys(foldAll, changeTheme);
 for (const [name, act] of Object.entries({

@@ -72,6 +72,13 @@ export function step(by) {
   reveal(visible(film.steps[now.step]?.[1]));
 }
 
+// Show a step and the item at which it works.
+export function choose(number) {
+  stop();
+  go(now.frame, number);
+  reveal(visible(film.steps[now.step]?.[1]));
+}
+
 const atEnd = (stepping) => now.frame === film.frames.length - 1 && (!stepping || now.step === steps - 1);
 
 // Start or stop; from the end it starts again.
@@ -119,11 +126,6 @@ export function startPlayer() {
   one("#iterations").hidden = film.frames.length < 2;
   one("#end").hidden = !film.end;
   one("#end").textContent = film.end ?? "";
-  const choose = (number) => {
-    stop();
-    go(now.frame, number);
-    reveal(visible(film.steps[now.step]?.[1]));
-  };
   stepSlider.addEventListener("input", () => choose(Number(stepSlider.value)));
   frameSlider.addEventListener("input", () => {
     stop();

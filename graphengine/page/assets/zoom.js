@@ -2,6 +2,7 @@
 
 import { clamp, one } from "./film.js";
 import { layout, rectangle } from "./graph.js";
+import { isDown } from "./turn.js";
 
 const picture = one("#picture");
 const view = { x: 0, y: 0, scale: 1 };
@@ -11,11 +12,14 @@ let goal = null; // where the picture glides to
 
 const draw = () => one("#view").setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
 
-// All of the picture if it can be read like that, else its left part.
+const most = () => Math.max(220, innerHeight * 0.62); // the height of the frame
+
+// All of the picture if it can be read like that, else its beginning.
 export function fit(least = READABLE) {
   goal = null;
   const { width } = picture.getBoundingClientRect();
-  view.scale = clamp(width / layout().width, least, 1.15);
+  const whole = isDown() ? Math.min(width / layout().width, most() / layout().height) : width / layout().width;
+  view.scale = clamp(whole, least, 1.15);
   view.x = Math.max(0, (width - layout().width * view.scale) / 2);
   view.y = 0;
   resize();
@@ -23,8 +27,9 @@ export function fit(least = READABLE) {
 
 // The frame is as high as the picture, within limits.
 export function resize() {
-  const height = clamp(layout().height * view.scale, 120, Math.max(220, innerHeight * 0.62));
+  const height = clamp(layout().height * view.scale, 120, most());
   picture.style.height = `${Math.round(height)}px`;
+  picture.style.touchAction = layout().height * view.scale > height + 2 && isDown() ? "none" : "pan-y pinch-zoom";
   draw();
 }
 
@@ -44,8 +49,8 @@ export function reveal(place) {
   const frame = picture.getBoundingClientRect();
   const from = goal ?? view;
   glide({
-    x: nearer(from.x, x, width, frame.width, layout().width, 90),
-    y: nearer(from.y, y, height, frame.height, layout().height, 24),
+    x: nearer(from.x, x, width, frame.width, layout().width, isDown() ? 24 : 90),
+    y: nearer(from.y, y, height, frame.height, layout().height, isDown() ? 60 : 24),
   });
 }
 
