@@ -1,5 +1,7 @@
 """Which tests `.ci/run` runs a second time, and which it leaves out: the markers `digits`, `slow` and `extra`.
 
+As a program it prints the modules with some markers: `python tests/selection.py digits 'not slow'`.
+
 Nobody marks a test by hand with the first two. A module has `digits` if its text compares floating-point numbers,
 unless it is named below with a reason; `test_selection.py` keeps the names true.
 """
@@ -7,6 +9,7 @@ unless it is named below with a reason; `test_selection.py` keeps the names true
 import ast
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -30,6 +33,7 @@ OTHERWISE = {
     "test_data": "compares what is read with what was written",
     "test_data_files": "compares what is read with what was written",
     "test_format": "compares what is read with what was written",
+    "test_one_number": "compares what several processes compute with what one does",
     "test_number_form": "has the text of numbers that are given, not computed",
     "test_page": "compares places in a drawing",
     "test_pictures": "compares places in a drawing",
@@ -57,6 +61,8 @@ SLOW = {
     "test_hostile",
     "test_large_arrays",
     "test_layers",
+    "test_locks",
+    "test_numba_rows",
     "test_one_number",
     "test_onnx_cases",
     "test_packing",
@@ -65,11 +71,13 @@ SLOW = {
     "test_pruning",
     "test_same_bits",
     "test_scan",
+    "test_score_folders",
     "test_second_way",
     "test_splitting",
     "test_streaming",
     "test_trace",
     "test_words",
+    "test_workers",
 }
 """The modules that take half of the time, and have a fifth of the tests."""
 
@@ -100,3 +108,20 @@ def marks(path):
 def missing(packages):
     """Those of some packages that are not installed."""
     return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+def may_have_extras(path):
+    """Whether tests of a module have the marker `extra`, which its text or what it imports names."""
+    return re.search(r"mark\.extra|\bWITH_", path.read_text(encoding="utf-8")) is not None
+
+
+def chosen(wanted):
+    """The modules that have each of some markers, or lack it where it is written with `not`."""
+    for path in sorted(TESTS.glob("test_*.py")):
+        found = {*marks(path), *(["extra"] if may_have_extras(path) else [])}
+        if all((name.removeprefix("not ") in found) != name.startswith("not ") for name in wanted):
+            yield path.relative_to(TESTS.parent).as_posix()
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(chosen(sys.argv[1:])))

@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-from selection import OTHERWISE, SAME_BITS, SLOW, TESTS, compares_digits, marks, missing
+from selection import OTHERWISE, SAME_BITS, SLOW, TESTS, chosen, compares_digits, marks, may_have_extras, missing
 
 ROOT = TESTS.parent
 MODULES = {path.stem: path for path in TESTS.glob("test_*.py")}
@@ -50,6 +50,17 @@ def test_the_modules_that_failed_on_another_processor_are_selected(name):
 def test_the_markers_are_those_of_the_module(request):
     found = {item.path.stem: {mark.name for mark in item.iter_markers()} for item in request.session.items}
     assert all(names & {"digits", "slow"} == marks(MODULES[module]) for module, names in found.items())
+
+
+def test_every_module_with_extras_is_found(request):
+    marked = {item.path for item in request.session.items if item.get_closest_marker("extra")}
+    assert {path.name for path in marked if not may_have_extras(path)} == set()
+
+
+def test_the_modules_of_a_stage_are_those_with_its_markers():
+    names = {path.removeprefix("tests/").removesuffix(".py") for path in chosen(["digits", "not slow"])}
+    assert names == {name for name, path in MODULES.items() if marks(path) == {"digits"}}
+    assert "tests/test_jax.py" in set(chosen(["extra", "not slow"]))
 
 
 def packages_of(extra):

@@ -3,6 +3,7 @@
 The files are made when the tests run, which takes half a second.
 """
 
+import functools
 import resource
 import sys
 import time
@@ -14,6 +15,7 @@ from corpus import generated, handmade, several
 from corpus.marking import Expected, taken_out
 
 
+@functools.cache
 def corpus() -> dict[str, tuple[bytes, list[Expected]]]:
     """The content of each file, and what is wrong with it, by the name of the file."""
     made = {}
