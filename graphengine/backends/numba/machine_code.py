@@ -1,6 +1,6 @@
 """Compiles functions with numba, and what their text calls: folds of contiguous vectors in 32 lanes.
 
-Lane k takes the numbers k, k + 32, k + 64, ... one after the other, in double precision; then lane k takes lane k + 16,
+Lane k takes the numbers k, k + 32, k + 64, ... one after the other, sums in double precision; then lane k takes lane k + 16,
 of these k + 8, and so on, and at last the start. That is an order which IEEE 754 defines to the last bit, whatever the
 width of a processor's registers: LLVM makes of a vector of 8 doubles as many instructions as it takes.
 """
@@ -27,7 +27,7 @@ from graphengine.ops.shapes import ArrayType
 
 WIDTH, VECTORS = 8, 4
 LANES = WIDTH * VECTORS
-COUNT, DOUBLE = ir.IntType(64), ir.DoubleType()
+COUNT, PLACE, DOUBLE = ir.IntType(64), ir.IntType(32), ir.DoubleType()
 
 Combine = Callable[[Any, Any, Any], Any]
 
@@ -42,23 +42,24 @@ def _plus(builder: Any, lane: Any, value: Any) -> Any:
 
 
 def _extreme(comparison: str) -> Combine:
-    """Of two numbers the larger or smaller one, of a NaN and a number the NaN."""
+    """Of two numbers the larger or smaller one, the first of equal ones, of a NaN and a number the NaN."""
 
     def combine(builder: Any, lane: Any, value: Any) -> Any:
-        takes = builder.or_(builder.fcmp_ordered(comparison, value, lane), builder.fcmp_unordered("uno", value, value))
-        return builder.select(takes, value, lane)
+        found = builder.select(builder.fcmp_ordered(comparison, value, lane), value, lane)  # an instruction for both
+        return builder.select(builder.fcmp_unordered("uno", value, value), value, found)
 
     return combine
 
 
 class _Lanes:
-    """Writes the instructions of one reduction."""
+    """Writes the instructions of one reduction, in lanes of the type `kind`."""
 
-    def __init__(self, builder: Any, arrays: Sequence[Any], combine: Combine, neutral: float) -> None:
-        self._builder, self._combine = builder, combine
+    def __init__(self, builder: Any, arrays: Sequence[Any], combine: Combine, neutral: float, kind: Any) -> None:
+        self._builder, self._combine, self._kind = builder, combine, kind
+        self._size = _size(kind)
         self._pointers, self._count = [each.data for each in arrays], arrays[0].nitems
-        vector = ir.VectorType(DOUBLE, WIDTH)
-        self._places = _memory(builder, ir.ArrayType(DOUBLE, LANES))
+        vector = ir.VectorType(kind, WIDTH)
+        self._places = _memory(builder, ir.ArrayType(kind, LANES))
         self._vectors = [_memory(builder, vector) for _ in range(VECTORS)]
         for each in self._vectors:
             builder.store(ir.Constant(vector, [neutral] * WIDTH), each)
@@ -71,57 +72,82 @@ class _Lanes:
             for number, vector in enumerate(self._vectors):
                 value = self._product(builder.add(first, COUNT(number * WIDTH)), WIDTH)
                 builder.store(self._combine(builder, builder.load(vector), value), vector)
-        for number, vector in enumerate(self._vectors):
-            builder.store(builder.load(vector), self._lanes(number * WIDTH, WIDTH), align=8)
         done = builder.mul(blocks, COUNT(LANES))
+        with builder.if_then(builder.icmp_signed("<", done, self._count)):
+            self._add_rest(done)
+        return self._halved([builder.load(vector) for vector in self._vectors])
+
+    def _add_rest(self, done: Any) -> None:
+        """Combine the last numbers, fewer than there are lanes, with the first lanes."""
+        builder = self._builder
+        for number, vector in enumerate(self._vectors):
+            builder.store(builder.load(vector), self._lanes(number * WIDTH, WIDTH), align=self._size)
         with cgutils.for_range(builder, builder.sub(self._count, done)) as loop:
             lane = builder.gep(self._lanes(0, 1), [loop.index])
             value = self._product(builder.add(done, loop.index), 1)
             builder.store(self._combine(builder, builder.load(lane), value), lane)
-        return self._halved()
+        for number, vector in enumerate(self._vectors):
+            builder.store(builder.load(self._lanes(number * WIDTH, WIDTH), align=self._size), vector)
 
-    def _halved(self) -> Any:
-        builder, width = self._builder, LANES // 2
-        while width:
-            one, other = (builder.load(self._lanes(place, width), align=8) for place in (0, width))
-            found = self._combine(builder, one, other)
-            builder.store(found, self._lanes(0, width), align=8)
+    def _halved(self, vectors: Sequence[Any]) -> Any:
+        """One number of all lanes: in registers, because memory between two halvings takes as long as the sums."""
+        while len(vectors) > 1:
+            half = len(vectors) // 2
+            vectors = [
+                self._combine(self._builder, *pair) for pair in zip(vectors[:half], vectors[half:], strict=True)
+            ]
+        (found,), width = vectors, WIDTH
+        while width > 1:
             width //= 2
-        return found
+            one, other = (self._part(found, first, width) for first in (0, width))
+            found = self._combine(self._builder, one, other)
+        return self._builder.extract_element(found, PLACE(0))
+
+    def _part(self, vector: Any, first: int, width: int) -> Any:
+        places = ir.Constant(ir.VectorType(PLACE, width), [*range(first, first + width)])
+        return self._builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
     def _lanes(self, place: int, width: int) -> Any:
         """A pointer to a vector of lanes, to a number for a width of 1."""
         builder = self._builder
-        first = builder.bitcast(self._places, DOUBLE.as_pointer())
-        kind = DOUBLE if width == 1 else ir.VectorType(DOUBLE, width)
+        first = builder.bitcast(self._places, self._kind.as_pointer())
+        kind = self._kind if width == 1 else ir.VectorType(self._kind, width)
         return builder.bitcast(builder.gep(first, [COUNT(place)]), kind.as_pointer())
 
     def _product(self, place: Any, width: int) -> Any:
-        """The product of the numbers at a place, or of as many from there on as the width, in double precision."""
+        """The product of the numbers at a place, or of as many from there on as the width, in the type of the lanes."""
         values = [self._loaded(pointer, place, width) for pointer in self._pointers]
         return values[0] if len(values) == 1 else self._builder.fmul(*values)
 
     def _loaded(self, pointer: Any, place: Any, width: int) -> Any:
         builder, single = self._builder, pointer.type.pointee
-        size = 8 if single == DOUBLE else 4
         at = builder.gep(pointer, [place])
         if width > 1:
             at = builder.bitcast(at, ir.VectorType(single, width).as_pointer())
-        value = builder.load(at, align=size)
-        wide = DOUBLE if width == 1 else ir.VectorType(DOUBLE, width)
-        return value if single == DOUBLE else builder.fpext(value, wide)
+        value = builder.load(at, align=_size(single))
+        wide = self._kind if width == 1 else ir.VectorType(self._kind, width)
+        return value if single == self._kind else builder.fpext(value, wide)
+
+
+def _size(kind: Any) -> int:
+    """The bytes of a number."""
+    return 8 if kind == DOUBLE else 4
 
 
 def _generator(combine: Combine, neutral: float) -> Callable[..., Any]:
-    """What writes the instructions for a call with arrays and, in the end, a start."""
+    """What writes the instructions for a call with arrays and, in the end, a start.
+
+    Sums are added in double precision; extremes are numbers of the array itself.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds = signature.args[:-1]
         arrays = [
             context.make_array(kind)(context, builder, value) for kind, value in zip(kinds, arguments, strict=False)
         ]
-        found = _Lanes(builder, arrays, combine, neutral).reduced()
-        return combine(builder, arguments[-1], found)
+        kind = DOUBLE if combine is _plus else arrays[0].data.type.pointee
+        found = _Lanes(builder, arrays, combine, neutral, kind).reduced()
+        return combine(builder, arguments[-1], found if kind == DOUBLE else builder.fpext(found, DOUBLE))
 
     return generate
 
