@@ -250,14 +250,18 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
   --plan` says whether the loop has the bits of the numpy backend. Of 0.0 and -0.0, `maximum` and `minimum` may
   choose the other one. The sign of a NaN is not promised.
 - **Sums** are added up in double precision, those of single precision as well. A row: number k in lane k mod 32,
-  lane k with lane k + 16, then k + 8, and so on. Columns: row after row. All numbers: as the columns of rows of 128
+  lane k with lane k + 16, then k + 8, and so on. Columns: row after row; of a loop that
+  threads may share, those of each part, then part after part. All numbers: as the columns of rows of 128
   numbers, or of the last axis, whose sums are then a row. The order depends on shapes alone, not on the processor.
   Products in a sum are those of double precision; the norm of double-precision numbers is NumPy's.
 - **Trainings** may amplify last bits. The first steps of `rmsprop` are ten times the learning rate however small a
   gradient is, so where it nearly vanishes its last bits decide where the step goes. In single precision a model that
   adds up 40 parameters is after 27 iterations 7e-5 to 2e-3 from its training in double precision with either backend,
   and up to 5e-4 from the other one; after the first iteration they differ by one unit in the last place.
-- **Threads**: loops run in one, so no bit depends on their number.
+- **Threads**: a loop over rows that computes a million numbers and more is shared by as many threads as there are
+  processors, or as `NUMBA_NUM_THREADS` says; by one while BLAS is limited to one, as in trainings with several workers.
+  Whoever is free takes the next part of the rows, up to 64 of at least 16,384 numbers, which depend on the shape alone.
+  No bit depends on the number of threads. All other loops run in one: another gains nothing where memory is the limit.
 - **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than
   that to start (0.3 s of processor time from the cache, 0.6 s without it, 1.4 s for the eight loops of
   `models/autoencoder_digits.json`); no bit changes with the change. A loop that has other bits is compiled at once, so

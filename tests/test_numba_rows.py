@@ -13,7 +13,7 @@ from test_compile import ROWS, one_op
 from test_same_bits import FAMILIES, bits, mixed_graph
 
 import graphengine as ge
-from graphengine.backends.numba import groups, row_loops
+from graphengine.backends.numba import groups, row_loops, row_parts
 from graphengine.backends.numba.row_loops import IS_LOCKED, RowLoop, fuse, unused
 from graphengine.backends.numpy.plan import Plan
 from graphengine.training import history
@@ -50,16 +50,22 @@ def doubles(x):
     return x.astype(np.float64)
 
 
+def claimed(claims):
+    claims[0] += 1
+    return claims[0] - 1
+
+
 FUNCTIONS = {
     "flat": np.ravel,
     "added": lambda x, start: start + in_lanes(doubles(x), added, np.float64(0)),
     "products": lambda x, y, start: start + in_lanes(doubles(x) * doubles(y), added, np.float64(0)),
     "highest": lambda x, start: larger(start, in_lanes(doubles(x), larger, -math.inf)),
+    "claimed": claimed,
     "lowest": lambda x, start: smaller(start, in_lanes(doubles(x), smaller, math.inf)),
 }
 
 
-def interpreted(text, name, parameters, names):
+def interpreted(text, name, parameters, names, *, is_shared=False):
     """The function of a text, run by Python."""
     namespace = {**names, **FUNCTIONS}
     exec(text, namespace)
@@ -193,9 +199,13 @@ def fits(one, other):
 
 
 @pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
+@pytest.mark.parametrize("part", [None, 8])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_loops_give_what_random_graphs_over_rows_and_columns_give(dtype, by_python):
-    chance, count = random.Random(f"rows and columns {dtype}"), 0
+def test_loops_give_what_random_graphs_over_rows_and_columns_give(dtype, part, by_python, monkeypatch):
+    if part:
+        monkeypatch.setattr(row_parts, "WORTH_SHARING", 0)
+        monkeypatch.setattr(row_parts, "PART", part)
+    chance, count, parted = random.Random(f"rows and columns {dtype}"), 0, 0
     for _ in range(300):
         nodes, shapes = rows_and_columns(chance)
         given = {name: shape for name, shape in shapes.items() if name not in nodes}
@@ -211,11 +221,13 @@ def test_loops_give_what_random_graphs_over_rows_and_columns_give(dtype, by_pyth
         scale = max(float(np.abs(value).max()) for value in expected.values())
         found, loops = fused(model.graph, values)
         count += len(loops)
+        parted += sum(bool(each.rows.parts) for each in loops)
         for name, value in found.items():
             assert np.shape(value) == shapes[name]
             tolerance = (1e-12 if dtype == "float64" else 1e-5) * max(scale, 1)
             np.testing.assert_allclose(value, expected[name], rtol=0, atol=tolerance, err_msg=name)
     assert count > 150
+    assert parted > 10 if part else parted == 0, parted
 
 
 # ---------------------------------------------------------------- as machine code

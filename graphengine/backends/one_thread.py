@@ -13,23 +13,23 @@ class _Users:
     """Those who need one thread at the moment; the first one limits BLAS, and the last one lifts the limit."""
 
     def __init__(self) -> None:
-        self._lock, self._count = Lock(), 0
+        self._lock, self.count = Lock(), 0
         self._limited: list[tuple[Any, int]] = []
         """The libraries that had more threads, with how many."""
 
     def enter(self) -> None:
         with self._lock:
-            if not self._count:
+            if not self.count:
                 threads = [(each, each.get_num_threads()) for each in _libraries()]
                 self._limited = [(each, count) for each, count in threads if count not in (None, 1)]
                 for each, _ in self._limited:
                     each.set_num_threads(1)
-            self._count += 1
+            self.count += 1
 
     def leave(self) -> None:
         with self._lock:
-            self._count -= 1
-            if not self._count:
+            self.count -= 1
+            if not self.count:
                 for each, count in self._limited:
                     each.set_num_threads(count)
 
@@ -42,6 +42,11 @@ def one_blas_thread() -> Iterator[None]:
         yield
     finally:
         _USERS.leave()
+
+
+def is_limited() -> bool:
+    """Return whether BLAS uses one thread because somebody needs that."""
+    return _USERS.count > 0
 
 
 @cache

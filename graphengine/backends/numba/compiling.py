@@ -22,10 +22,18 @@ from graphengine.user_folders import cache_folder
 from graphengine.version import __version__
 
 
-def compiled(text: str, name: str, parameters: Sequence[tuple[ArrayType, bool]], names: Mapping[str, Any]) -> Any:
+def compiled(
+    text: str,
+    name: str,
+    parameters: Sequence[tuple[ArrayType, bool]],
+    names: Mapping[str, Any],
+    *,
+    is_shared: bool = False,
+) -> Any:
     """Return the function `name` of a text as machine code: strict IEEE 754, no contraction, division as NumPy's.
 
     Each parameter has a type, of which the rank counts, and may be read only or not. No two arrays share memory.
+    A function that several threads share runs without Python's lock.
 
     Raises
     ------
@@ -40,8 +48,8 @@ def compiled(text: str, name: str, parameters: Sequence[tuple[ArrayType, bool]],
     exec(compile(text, str(path or "<numba loop>"), "exec"), namespace)
     if path is not None:
         with suppress(Exception):  # whatever is wrong with files that others may have written: compile without them
-            return machine_code(namespace[name], parameters, cache=True)
-    return machine_code(namespace[name], parameters, cache=False)
+            return machine_code(namespace[name], parameters, cache=True, is_shared=is_shared)
+    return machine_code(namespace[name], parameters, cache=False, is_shared=is_shared)
 
 
 def _kept(text: str, numba: str) -> Path | None:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from graphengine.backends.numba.array_ops import VIEWS, RowFold, element, fold_of
 from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph
@@ -227,3 +229,32 @@ def _opened(instruction: Instruction) -> Group | Instruction:
         return instruction
     group = Group(tuple(shape))
     return group if group.wide and group.takes(instruction) else instruction
+
+
+def merged_axes(group: Group) -> list[tuple[int, ...]]:
+    """Return the axes of a space with more than one index; those that all values have together are one dimension."""
+    first, *axes = sorted(group.wide)
+    spans = {frozenset(span) for each in group.members for span in (*each.spans, each.span) if span is not None}
+    spans.add(frozenset(group.kept or ()))
+    dims: list[tuple[int, ...]] = [(first,)]
+    for axis in axes:
+        if all((axis in span) == (dims[-1][-1] in span) for span in spans):
+            dims[-1] = (*dims[-1], axis)
+        else:
+            dims.append((axis,))
+    return dims
+
+
+def phases_of(group: Group) -> dict[str, int]:
+    """Return which loop over a row computes each elementwise value, or before which loop a number is known."""
+    when: dict[str, int] = {}
+    for each in group.members:
+        before = [when[of] for of in each.instruction.inputs if isinstance(of, str) and of in when]
+        when[each.output] = max(before, default=0) + bool(each.fold)
+    return when
+
+
+def is_double(group: Group) -> bool:
+    """Return whether a group computes nothing in single precision."""
+    kinds = [kind for each in group.members for kind in (each.kind, *each.instruction.operand_types)]
+    return all(kind is None or kind.dtype != np.float32 for kind in kinds)

@@ -1,13 +1,14 @@
 """Compiles functions with numba, and what their text calls: folds of contiguous vectors in 32 lanes.
 
-Lane k takes the numbers k, k + 32, k + 64, ... one after the other, sums in double precision; then lane k takes lane k + 16,
-of these k + 8, and so on, and at last the start. That is an order which IEEE 754 defines to the last bit, whatever the
-width of a processor's registers: LLVM makes of a vector of 8 doubles as many instructions as it takes.
+Lane k takes the numbers k, k + 32, k + 64, ... one after the other, sums in double precision; then lane k takes lane
+k + 16, of these k + 8, and so on, and at last the start. That is an order which IEEE 754 defines to the last bit,
+whatever the width of a processor's registers: LLVM makes of a vector of 8 doubles as many instructions as it takes.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -93,9 +94,7 @@ class _Lanes:
         """One number of all lanes: in registers, because memory between two halvings takes as long as the sums."""
         while len(vectors) > 1:
             half = len(vectors) // 2
-            vectors = [
-                self._combine(self._builder, *pair) for pair in zip(vectors[:half], vectors[half:], strict=True)
-            ]
+            vectors = [self._combine(self._builder, *pair) for pair in zip(vectors[:half], vectors[half:], strict=True)]
         (found,), width = vectors, WIDTH
         while width > 1:
             width //= 2
@@ -199,7 +198,25 @@ def flat(_context: Any, x: Any) -> Any:
     return types.Array(x.dtype, 1, "C", readonly=not x.mutable)(x), generate
 
 
-TEXT_FUNCTIONS = {"added": added, "products": products, "highest": highest, "lowest": lowest, "flat": flat}
+@intrinsic
+def claimed(_context: Any, claims: Any) -> Any:
+    """Return a number that no other thread gets, the next one."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.atomic_rmw(operator.add.__name__, data, COUNT(1), "monotonic")
+
+    return types.int64(claims), generate
+
+
+TEXT_FUNCTIONS = {
+    "added": added,
+    "products": products,
+    "highest": highest,
+    "lowest": lowest,
+    "flat": flat,
+    "claimed": claimed,
+}
 """What the texts of loops call beside the C library."""
 
 
@@ -249,16 +266,18 @@ def _few_registries() -> Iterator[None]:
             del context.load_additional_registries
 
 
-def machine_code(function: Any, parameters: Sequence[tuple[ArrayType, bool]], *, cache: bool) -> Any:
+def machine_code(function: Any, parameters: Sequence[tuple[ArrayType, bool]], *, cache: bool, is_shared: bool) -> Any:
     """Compile a function for parameters, each of a type and read only or not; division is NumPy's.
 
-    Without `cache` it is compiled in numba's own way, whatever that imports.
+    Without `cache` it is compiled in numba's own way, whatever that imports. A function that several threads share runs
+    without Python's lock, makes no array and counts no references: threads would wait for each other's counts.
     """
     signature = tuple([_type_of(*each) for each in parameters])
-    made = numba.njit(error_model="numpy", pipeline_class=NoSharedMemory)(function)
+    options: dict[str, Any] = {"nogil": is_shared, "_nrt": not is_shared}
+    made = numba.njit(error_model="numpy", pipeline_class=NoSharedMemory, **options)(function)
     if made is not function:  # numba may be switched off
         if cache:
-            made._cache = StoredCode(function)  # type: ignore[attr-defined, no-untyped-call]
+            made._cache = StoredCode(function)  # type: ignore[no-untyped-call]
         with _few_registries() if cache else nullcontext():
             made.compile(signature)
         made.disable_compile()

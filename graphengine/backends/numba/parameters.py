@@ -10,8 +10,10 @@ import numpy as np
 
 from graphengine.ops.shapes import ArrayType
 
-LITERAL, SIZE, GIVEN, WRITTEN_OVER, RESULT, SCRATCH = range(6)
-"""The roles of parameters: the operands of a group are given, one of them may be written over with a result."""
+LITERAL, SIZE, GIVEN, WRITTEN_OVER, RESULT, SCRATCH, SUMS = range(7)
+"""The roles of parameters: the operands of a group are given, one of them may be written over with a result.
+
+Each thread that runs the loop has scratch memory of its own; sums of the parts of a loop are shared."""
 INT, FLOAT = np.dtype(np.int64), np.dtype(np.float64)
 
 
@@ -64,6 +66,10 @@ class LoopParameters:
         count = math.prod(shape[axis] for axis in axes)
         return self._made("n", (SIZE, tuple(axes)), ArrayType((), INT), SIZE, count).name
 
+    def count(self, what: str, count: int) -> str:
+        """Return the name of a number of parts, or of rows of a part."""
+        return self._made("n", (SIZE, what), ArrayType((), INT), SIZE, count).name
+
     def literal(self, number: Any, dtype: np.dtype[Any]) -> str:
         """Return the name of a number of the graph, converted to a dtype."""
         key = (LITERAL, type(number), repr(number), dtype)
@@ -82,6 +88,10 @@ class LoopParameters:
     def scratch(self, name: str, letter: str, shape: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT) -> LoopParameter:
         """Return memory for a value while the loop runs."""
         return self._made(letter, (SCRATCH, letter, name), ArrayType(shape, dtype), SCRATCH, name)
+
+    def sums(self, name: str, shape: tuple[Any, ...]) -> LoopParameter:
+        """Return memory for the sums of the parts of a loop."""
+        return self._made("p", (SUMS, name), ArrayType(shape, FLOAT), SUMS, name)
 
     def _made(self, letter: str, key: Any, kind: ArrayType, role: int, value: Any) -> LoopParameter:
         if key not in self.found:

@@ -19,6 +19,7 @@ from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.groups import Group, grouped
 from graphengine.backends.numba.parameters import GIVEN, RESULT, WRITTEN_OVER, LoopNames, LoopParameter
+from graphengine.backends.numba.row_parts import CLAIMS, SharedLoop
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.buffers import is_large
 from graphengine.backends.numpy.calls import Call
@@ -62,7 +63,7 @@ def rows_texts(
         results = _results(item, readers, outputs)
         alone = {name: replaced[name] for name in results if name in replaced and not readers[name]}
         over = {name: of for name, of in alone.items() if _may_replace(item, of, name, outputs)}
-        yield RowsText(item, results, over, names or LoopNames())
+        yield RowsText(item, results, over, names or LoopNames(), is_shared=names is None)
 
 
 def _results(group: Group, readers: Mapping[Operand, int], outputs: set[str]) -> list[str]:
@@ -211,7 +212,10 @@ class RowLoop:
     def function(self) -> Callable[..., Any]:
         """The loop as machine code."""
         kinds = [(each.kind, each.role == GIVEN) for each in self.rows.parameters]
-        return partial(compiled(self.rows.text(), "loop", kinds, NAMES), *self._constants)
+        if not self.rows.parts:
+            return partial(compiled(self.rows.text(), "loop", kinds, NAMES), *self._constants)
+        loop = compiled(self.rows.text(), "loop", [*CLAIMS, *kinds], NAMES, is_shared=True)
+        return SharedLoop(loop, self._constants, self.operands)
 
     def __call__(self, *operands: Any) -> Any:
         """Run the loop; arrays that do not lie in memory row by row are copied before."""

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.backends.numba.array_ops import CASTS, RowFold, computed_in
-from graphengine.backends.numba.groups import Group, Member, Span
+from graphengine.backends.numba.groups import Group, Member, Span, is_double, merged_axes, phases_of
 from graphengine.backends.numba.parameters import LoopNames, LoopParameter, LoopParameters, indented
+from graphengine.backends.numba.row_parts import RowParts, parts_of, summed
 
 TILE = 128
 """Numbers of a vector that are a run: as many sums are added up side by side."""
@@ -49,24 +50,34 @@ class View(NamedTuple):
 class RowsText:
     """Writes the loop of a group; `results` are the values that are needed outside of it.
 
-    `over` maps results to operands of the group that they are written over.
+    `over` maps results to operands of the group that they are written over. Threads may share the loop if `is_shared`.
     """
 
-    def __init__(self, group: Group, results: Sequence[str], over: Mapping[str, str], names: LoopNames) -> None:
+    def __init__(
+        self,
+        group: Group,
+        results: Sequence[str],
+        over: Mapping[str, str],
+        names: LoopNames,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self.group, self._names, self._results = group, names, list(results)
         self._members = {each.output: each for each in group.members}
-        self._dims = _merged(group)
+        self._dims = merged_axes(group)
         self._last = len(self._dims) - 1
         self._rows = self._dims_of(tuple(sorted(group.kept or ())))
         self._inner = tuple(dim for dim in range(self._last) if dim not in self._rows)
         self._after = [each for each in group.members if each.fold and each.output not in group.spans]
         self._tiled = self._last == 0 and bool(self._after)
-        self._when = _phases(group)
+        self._when = phases_of(group)
         self._phases = self._count_phases()
         self.over = dict(over) if self._phases == 1 else {}
         self.totals = {each.output: each.kind for each in self._after if not self._dims_of(each.span)}
         """The results that are numbers, in the order in which they are returned, with their types."""
-        self._wide = _is_wide(group)
+        self._wide = is_double(group)
+        self.parts = self._shared_parts() if is_shared else None
+        """The parts of the rows, if threads share them."""
         self._stored = {*self._results, *self._kept_values()}
         self._parameters = LoopParameters(names)
         self._views: dict[Any, View] = {}
@@ -92,13 +103,21 @@ class RowsText:
     def text(self) -> str:
         """The loop as a function of its parameters that returns the totals."""
         totals = "".join(f"{self._names.value(name)}, " for name in self.totals)
-        head = f"def loop({', '.join(each.name for each in self.parameters)}):"
+        names = ["claims", "ends"] * bool(self.parts) + [each.name for each in self.parameters]
+        head = f"def loop({', '.join(names)}):"
         return "\n".join([head, *self.lines(1), *[f"    return ({totals})"] * bool(totals)]) + "\n"
 
     # ------------------------------------------------------------ what is known before
 
     def _dims_of(self, span: Span) -> Dims:
         return tuple(number for number, axes in enumerate(self._dims) if axes[0] in span)
+
+    def _shared_parts(self) -> RowParts | None:
+        """The parts of the rows, if all sums over rows are over rows of all parts."""
+        if not self._rows or any(self._rows[0] in self._dims_of(each.span) for each in self._after):
+            return None
+        (rows,) = self._lengths(self._rows[:1])
+        return parts_of(rows, math.prod(self.group.shape), self.group.numbers)
 
     def _is_whole(self, member: Member) -> bool:
         """Whether there is a value for each element of the space."""
@@ -187,7 +206,7 @@ class RowsText:
         cleared = [line for each in self._after for line in self._cleared(each)]
         body = [line for phase in range(self._phases) for line in self._phase(phase)] + self._row_lines(self._phases)
         body = [*self._numbers(lambda dims: bool(dims) and set(dims) <= set(self._rows)), *body]
-        rows = _nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._rows], body)
+        rows = _nested([f"for i{dim} in range({self._range(dim)}):" for dim in self._rows], body)
         finished = [line for each in self._after for line in self._finished(each)]
         for view in self._views.values():
             if view.sizes:
@@ -196,7 +215,30 @@ class RowsText:
                 )
                 yield f"{view.name} = {shaped}"
         yield from self._numbers(lambda dims: not dims)
-        yield from (*cleared, *rows, *finished)
+        yield from self._in_parts(cleared, rows, finished) if self.parts else (*cleared, *rows, *finished)
+
+    def _range(self, dim: int) -> str:
+        """The rows along a dimension: of the first one those of a part, where there are parts."""
+        size = self._size(dim)
+        if not self.parts or dim != self._rows[0]:
+            return size
+        rows = self._parameters.count("rows", self.parts.length)
+        return f"part * {rows}, min(part * {rows} + {rows}, {size})"
+
+    def _in_parts(self, cleared: Sequence[str], rows: Sequence[str], finished: Sequence[str]) -> Iterator[str]:
+        """The lines for each part that a thread claims, and those after all of them."""
+        assert self.parts is not None
+        count, columns = self._parameters.count("parts", self.parts.number), list(map(self._columns, self._after))
+        sums = [f"{each.name} = {_whole(each)}[part]" for each in columns]
+        yield from ("part = claimed(claims)", f"while part < {count}:")
+        yield from indented([*sums, *cleared, *rows, "part = claimed(claims)"])
+        if not self._after:
+            return
+        nothing = "".join(f"{CASTS[kind.array_dtype]}(0.0), " for kind in self.totals.values())
+        yield from ("if not ends:", f"    return ({nothing})" if nothing else "    return")
+        for each, member in zip(columns, self._after, strict=True):
+            yield from summed(each.name, _whole(each), count, _fold(member).text)
+        yield from finished
 
     def _count_phases(self) -> int:
         return 1 + max(self._phase_of(each) or 0 for each in self.group.members)
@@ -299,14 +341,20 @@ class RowsText:
         dims = self._dims_of(member.span)
         if not dims:
             length = (TILE,) if self._tiled else self._lengths([self._last])
-            sums = self._parameters.scratch(member.output, "c", length)
-            return self._view(sums, (self._last,), is_run=True)
+            return self._view(self._sums(member, length), (self._last,), is_run=True)
         if self._is_result(member):
             return self._view(self._parameters.result(member.output, member.kind), dims)
-        return self._view(self._parameters.scratch(member.output, "c", self._lengths(dims)), dims)
+        return self._view(self._sums(member, self._lengths(dims)), dims)
+
+    def _sums(self, member: Member, shape: tuple[int, ...]) -> LoopParameter:
+        """Memory for sums: of each part, where there are parts."""
+        if not self.parts:
+            return self._parameters.scratch(member.output, "c", shape)
+        sums = self._parameters.sums(member.output, (self.parts.number, *shape))
+        return sums._replace(name=f"c{sums.name[1:]}", kind=sums.kind._replace(shape=shape))
 
     def _is_result(self, member: Member) -> bool:
-        return member.kind.dtype == np.float64 and member.text == "{0}"
+        return not self.parts and member.kind.dtype == np.float64 and member.text == "{0}"
 
     def _cleared(self, member: Member) -> list[str]:
         return [f"{self._columns(member).array.name}[:] = {_fold(member).start}"]
@@ -336,40 +384,16 @@ def _fold(member: Member) -> RowFold:
     return member.fold
 
 
+def _whole(view: View) -> str:
+    """The name of the sums of all parts, of which a view has those of one."""
+    return f"p{view.array.name[1:]}"
+
+
 def _indices(dims: Iterable[int]) -> str:
     return ", ".join(f"i{dim}" for dim in dims)
-
-
-def _is_wide(group: Group) -> bool:
-    """Whether a group computes nothing in single precision."""
-    kinds = [kind for each in group.members for kind in (each.kind, *each.instruction.operand_types)]
-    return all(kind is None or kind.dtype != np.float32 for kind in kinds)
 
 
 def _nested(loops: Sequence[str], body: Iterable[str]) -> list[str]:
     """Lines inside of loops, each inside of the one before."""
     heads = ["    " * depth + line for depth, line in enumerate(loops)]
     return [*heads, *indented(body, len(loops))]
-
-
-def _merged(group: Group) -> list[tuple[int, ...]]:
-    """The axes of the space that have more than one index; those that all values have together are one dimension."""
-    first, *axes = sorted(group.wide)
-    spans = {frozenset(span) for each in group.members for span in (*each.spans, each.span) if span is not None}
-    spans.add(frozenset(group.kept or ()))
-    dims: list[tuple[int, ...]] = [(first,)]
-    for axis in axes:
-        if all((axis in span) == (dims[-1][-1] in span) for span in spans):
-            dims[-1] = (*dims[-1], axis)
-        else:
-            dims.append((axis,))
-    return dims
-
-
-def _phases(group: Group) -> dict[str, int]:
-    """The number of the loop over a row that computes each elementwise value, or before which a number is known."""
-    when: dict[str, int] = {}
-    for each in group.members:
-        before = [when[of] for of in each.instruction.inputs if isinstance(of, str) and of in when]
-        when[each.output] = max(before, default=0) + bool(each.fold)
-    return when

@@ -11,19 +11,16 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, is_large, kinds_by_id
 from graphengine.backends.numpy.calls import Call, dot
 from graphengine.backends.numpy.source import PlanText, assign_slots
+from graphengine.backends.threads import threads
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
-
-if TYPE_CHECKING:  # imported where there are threads
-    from concurrent.futures import ThreadPoolExecutor
 
 TILE = 65_536
 LINE = 10_000
@@ -191,7 +188,7 @@ class Region:
         def run(parts: list[slice]) -> list[tuple[float, ...]]:
             return self._partial_sums(operands, arrays, parts)
 
-        done = _threads(THREADS).map(run, shares) if len(shares) > 1 else map(run, shares)
+        done = threads(THREADS).map(run, shares) if len(shares) > 1 else map(run, shares)
         return [*map(sum, zip(*itertools.chain(*done), strict=True)), *arrays]
 
     def _partial_sums(self, given: Sequence[Any], arrays: list[Any], parts: list[slice]) -> list[tuple[float, ...]]:
@@ -222,10 +219,3 @@ def lined_dot(length: int) -> Callable[[Any, Any], float]:
         return float(total + x[whole:].dot(y[whole:]))
 
     return lined
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(count, "graphengine-tile")
