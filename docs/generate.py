@@ -223,8 +223,9 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
 
 - **Loops over rows**: elementwise ops on arrays of one shape and the reductions that read them become one compiled
   loop, which reads and writes memory once. A row that is reduced, as in `layer_norm`, `batch_norm` and `softmax`,
-  is passed over as often as it takes while it is in the cache. Products of matrices, `exp` and its relatives, and
-  what computes fewer than 2,048 numbers stay calls of NumPy around the loops.
+  is passed over as often as it takes while it is in the cache. Between two passes the loop calls NumPy's own function
+  for `exp` and its relatives, on rows of 32 numbers and more, so softmax is one loop. Elsewhere these functions,
+  products of matrices, and what computes fewer than 2,048 numbers stay calls of NumPy around the loops.
 - **Whole iterations**: where parameters and outputs of a training step are single numbers (`models/linreg.json`
   with any batch size), a run of iterations is one compiled function: it reads the data, updates parameters and
   slots, adds up the loss and keeps the rows of the history. With one sample a step that is about 20 times as fast

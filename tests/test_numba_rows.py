@@ -15,6 +15,7 @@ from test_same_bits import FAMILIES, bits, mixed_graph
 import graphengine as ge
 from graphengine.backends.numba import groups, row_loops, row_parts
 from graphengine.backends.numba.row_loops import IS_LOCKED, RowLoop, fuse, unused
+from graphengine.backends.numba.ufunc_loops import address_of
 from graphengine.backends.numpy.plan import Plan
 from graphengine.training import history
 from graphengine.transform.mode import in_training_mode
@@ -55,7 +56,14 @@ def claimed(claims):
     return claims[0] - 1
 
 
+def applied(address, x, z):
+    (ufunc,) = (each for each in UFUNCS if address_of(each, x.dtype) == address)
+    z[:] = ufunc(x)
+
+
+UFUNCS = {each for each in vars(np).values() if isinstance(each, np.ufunc)}
 FUNCTIONS = {
+    "applied": applied,
     "flat": np.ravel,
     "added": lambda x, start: start + in_lanes(doubles(x), added, np.float64(0)),
     "products": lambda x, y, start: start + in_lanes(doubles(x) * doubles(y), added, np.float64(0)),

@@ -16,6 +16,7 @@ import numpy as np
 
 from graphengine.backends.numba.array_ops import VIEWS, RowFold, element, fold_of
 from graphengine.backends.protocol import Instruction, instructions
+from graphengine.backends.numba.ufunc_loops import applied_function
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
@@ -24,6 +25,8 @@ LONGEST_GROUP = 96
 """Instructions of a group at most."""
 NEAR = 16
 """A group is open to an instruction until so many groups came after it."""
+SHORTEST_RUN = 32
+"""Numbers of a row at least for NumPy's function to be called on each row."""
 FEWEST_NUMBERS = 2048
 """Numbers that a group computes at least: a compiled loop over fewer gains less than its call takes."""
 
@@ -39,6 +42,13 @@ class Member(NamedTuple):
     fold: RowFold | None
     spans: tuple[Span | None, ...]
     span: Span
+    applied: int = 0
+    """The address of a function of NumPy that is called on runs, which gives no expression."""
+
+    @property
+    def is_expression(self) -> bool:
+        """Whether it is computed for each element, or row, by itself."""
+        return not self.fold and not self.applied
 
     @property
     def output(self) -> str:
@@ -93,7 +103,7 @@ class Group:
             is_whole = instruction.types[0].shape == self.shape
             text = element(instruction, for_rows=not is_whole)
             if text is None:
-                return None
+                return self._applied(instruction)
             span = self._aligned(self.shape) if is_whole else self._of_rows(instruction)
             pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
             operands = tuple(_of_dimensions(span, of, kind) if span else None for of, kind in pairs)
@@ -101,6 +111,16 @@ class Group:
             return None
         self.spans[instruction.outputs[0]] = span
         return Member(instruction, text, None, operands, span)
+
+    def _applied(self, instruction: Instruction) -> Member | None:
+        """A function of NumPy on all elements of rows that are known, and not short."""
+        if instruction.types[0].shape != self.shape or not self.kept or self.shape[max(self.wide)] < SHORTEST_RUN:
+            return None
+        address, span = applied_function(instruction), self._aligned(self.shape)
+        if not address or not self._agrees(instruction.inputs, [span]):
+            return None
+        self.spans[instruction.outputs[0]] = span
+        return Member(instruction, "", None, (span,), span, address)
 
     def _agrees(self, inputs: Sequence[Operand], spans: Sequence[Span | None]) -> bool:
         """Whether the values among the operands that the group computes have these spans."""
@@ -250,7 +270,7 @@ def phases_of(group: Group) -> dict[str, int]:
     when: dict[str, int] = {}
     for each in group.members:
         before = [when[of] for of in each.instruction.inputs if isinstance(of, str) and of in when]
-        when[each.output] = max(before, default=0) + bool(each.fold)
+        when[each.output] = max(before, default=0) + (not each.is_expression)
     return when
 
 

@@ -30,6 +30,8 @@ WIDTH, VECTORS = 8, 4
 LANES = WIDTH * VECTORS
 COUNT, PLACE, DOUBLE = ir.IntType(64), ir.IntType(32), ir.DoubleType()
 
+BYTES = ir.IntType(8).as_pointer()
+
 Combine = Callable[[Any, Any, Any], Any]
 
 
@@ -209,7 +211,37 @@ def claimed(_context: Any, claims: Any) -> Any:
     return types.int64(claims), generate
 
 
+@intrinsic
+def applied(_context: Any, function: Any, x: Any, z: Any) -> Any:
+    """Call the loop of a NumPy ufunc, given by its address, on contiguous numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args[1:], arguments[1:], strict=True)
+        ]
+        places = _stored(builder, [builder.bitcast(each.data, BYTES) for each in arrays])
+        count = _stored(builder, [arrays[0].nitems])
+        strides = _stored(builder, [each.itemsize for each in arrays])
+        kind = ir.FunctionType(ir.VoidType(), [places.type, count.type, strides.type, BYTES])
+        builder.call(
+            builder.inttoptr(arguments[0], kind.as_pointer()), [places, count, strides, ir.Constant(BYTES, None)]
+        )
+        return context.get_dummy_value()
+
+    return types.void(function, x, z), generate
+
+
+def _stored(builder: Any, values: Sequence[Any]) -> Any:
+    """A pointer to memory of the function that has some values, one after the other."""
+    memory = _memory(builder, ir.ArrayType(values[0].type, len(values)))
+    for number, value in enumerate(values):
+        builder.store(value, builder.gep(memory, [PLACE(0), PLACE(number)]))
+    return builder.gep(memory, [PLACE(0), PLACE(0)])
+
+
 TEXT_FUNCTIONS = {
+    "applied": applied,
     "added": added,
     "products": products,
     "highest": highest,

@@ -90,7 +90,9 @@ def _has_arrays_alone(rows: RowsText | Instruction) -> bool:
     """Whether a loop reads and writes numbers of arrays, in the dtypes of loops, and returns none."""
     if isinstance(rows, Instruction):  # a product
         return True
-    return not rows.totals and all(each.kind.array_dtype in CASTS for each in rows.parameters if each.role != SIZE)
+    if rows.totals or any(each.applied for each in rows.group.members):  # an address is another in each process
+        return False
+    return all(each.kind.array_dtype in CASTS for each in rows.parameters if each.role != SIZE)
 
 
 class OneRowText:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ LITERAL, SIZE, GIVEN, WRITTEN_OVER, RESULT, SCRATCH, SUMS = range(7)
 """The roles of parameters: the operands of a group are given, one of them may be written over with a result.
 
 Each thread that runs the loop has scratch memory of its own; sums of the parts of a loop are shared."""
+Dims = tuple[int, ...]
 INT, FLOAT = np.dtype(np.int64), np.dtype(np.float64)
 
 
@@ -37,6 +38,23 @@ class LoopParameter(NamedTuple):
         """Return new memory for the array."""
         shape: Any = self.kind.shape
         return np.empty(shape, self.kind.array_dtype)
+
+
+class View(NamedTuple):
+    """An array in the shape of the loop, with the dimensions of the loop that it has."""
+
+    array: LoopParameter
+    dims: Dims
+    number: int
+    sizes: str
+    """What it is reshaped to; nothing if it has that shape."""
+    is_run: bool
+    """Whether it is as long as a run."""
+
+    @property
+    def name(self) -> str:
+        """Its name as a whole."""
+        return f"b{self.number}" if self.sizes else self.array.name
 
 
 class LoopNames:
@@ -69,6 +87,10 @@ class LoopParameters:
     def count(self, what: str, count: int) -> str:
         """Return the name of a number of parts, or of rows of a part."""
         return self._made("n", (SIZE, what), ArrayType((), INT), SIZE, count).name
+
+    def function(self, op: str, address: int) -> str:
+        """Return the name of the address of a function of NumPy."""
+        return self._made("f", (SIZE, op), ArrayType((), INT), SIZE, address).name
 
     def literal(self, number: Any, dtype: np.dtype[Any]) -> str:
         """Return the name of a number of the graph, converted to a dtype."""
@@ -103,3 +125,9 @@ class LoopParameters:
 def indented(lines: Iterable[str], depth: int = 1) -> list[str]:
     """Lines inside of a block of Python, or of several."""
     return ["    " * depth + line for line in lines]
+
+
+def nested(loops: Sequence[str], body: Iterable[str]) -> list[str]:
+    """Return lines inside of loops, each inside of the one before."""
+    heads = ["    " * depth + line for depth, line in enumerate(loops)]
+    return [*heads, *indented(body, len(loops))]

@@ -15,36 +15,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from graphengine.backends.numba.array_ops import CASTS, RowFold, computed_in
 from graphengine.backends.numba.groups import Group, Member, Span, is_double, merged_axes, phases_of
-from graphengine.backends.numba.parameters import LoopNames, LoopParameter, LoopParameters, indented
+from graphengine.backends.numba.parameters import (
+    Dims,
+    LoopNames,
+    LoopParameter,
+    LoopParameters,
+    View,
+    indented,
+    nested,
+)
 from graphengine.backends.numba.row_parts import RowParts, parts_of, summed
 
 TILE = 128
 """Numbers of a vector that are a run: as many sums are added up side by side."""
-
-Dims = tuple[int, ...]
-
-
-class View(NamedTuple):
-    """An array in the shape of the loop, with the dimensions of the loop that it has."""
-
-    array: LoopParameter
-    dims: Dims
-    number: int
-    sizes: str
-    """What it is reshaped to; nothing if it has that shape."""
-    is_run: bool
-    """Whether it is as long as a run."""
-
-    @property
-    def name(self) -> str:
-        """Its name as a whole."""
-        return f"b{self.number}" if self.sizes else self.array.name
 
 
 class RowsText:
@@ -76,7 +65,7 @@ class RowsText:
         self.totals = {each.output: each.kind for each in self._after if not self._dims_of(each.span)}
         """The results that are numbers, in the order in which they are returned, with their types."""
         self._wide = is_double(group)
-        self.parts = self._shared_parts() if is_shared else None
+        self.parts = self._shared_parts(is_shared=is_shared)
         """The parts of the rows, if threads share them."""
         self._stored = {*self._results, *self._kept_values()}
         self._parameters = LoopParameters(names)
@@ -94,6 +83,11 @@ class RowsText:
         text = self.text()
         arrays = {each.name: str(each.value) for each in self.parameters if not each.is_constant}
         numbers = {self._names.value(name): name for name in self._members}
+        arrays |= {
+            self._parameters.function(each.instruction.op, each.applied): each.instruction.op
+            for each in self.group.members
+            if each.applied
+        }
         return {name: value for name, value in {**arrays, **numbers}.items() if re.search(rf"\b{name}\b", text)}
 
     def lines(self, indent: int) -> list[str]:
@@ -112,9 +106,9 @@ class RowsText:
     def _dims_of(self, span: Span) -> Dims:
         return tuple(number for number, axes in enumerate(self._dims) if axes[0] in span)
 
-    def _shared_parts(self) -> RowParts | None:
+    def _shared_parts(self, *, is_shared: bool) -> RowParts | None:
         """The parts of the rows, if all sums over rows are over rows of all parts."""
-        if not self._rows or any(self._rows[0] in self._dims_of(each.span) for each in self._after):
+        if not is_shared or not self._rows or any(self._rows[0] in self._dims_of(each.span) for each in self._after):
             return None
         (rows,) = self._lengths(self._rows[:1])
         return parts_of(rows, math.prod(self.group.shape), self.group.numbers)
@@ -125,7 +119,7 @@ class RowsText:
 
     def _phase_of(self, member: Member) -> int | None:
         """The number of the loop over a row that an instruction is part of; None if there is one for each row."""
-        if member.fold:
+        if member.fold or member.applied:
             return self._when[member.output] - 1
         return self._when[member.output] if self._is_whole(member) else None
 
@@ -135,7 +129,7 @@ class RowsText:
             phase, beside = self._phase_of(each), each in self._after and self._wide
             operands = [self._members[of] for of in each.instruction.inputs if of in self._members]
             for made in filter(self._is_whole, operands if phase is not None else ()):
-                if (each.fold and not beside) or self._when[made.output] < (phase or 0):
+                if (each.fold and not beside) or each.applied or self._when[made.output] < (phase or 0):
                     yield made.output
 
     # ------------------------------------------------------------ arrays
@@ -206,16 +200,18 @@ class RowsText:
         cleared = [line for each in self._after for line in self._cleared(each)]
         body = [line for phase in range(self._phases) for line in self._phase(phase)] + self._row_lines(self._phases)
         body = [*self._numbers(lambda dims: bool(dims) and set(dims) <= set(self._rows)), *body]
-        rows = _nested([f"for i{dim} in range({self._range(dim)}):" for dim in self._rows], body)
+        rows = nested([f"for i{dim} in range({self._range(dim)}):" for dim in self._rows], body)
         finished = [line for each in self._after for line in self._finished(each)]
-        for view in self._views.values():
-            if view.sizes:
-                shaped = (
-                    f"{view.array.name}.reshape({view.sizes})" if len(view.dims) > 1 else f"flat({view.array.name})"
-                )
-                yield f"{view.name} = {shaped}"
+        yield from self._shaped()
         yield from self._numbers(lambda dims: not dims)
         yield from self._in_parts(cleared, rows, finished) if self.parts else (*cleared, *rows, *finished)
+
+    def _shaped(self) -> Iterator[str]:
+        """The lines that give arrays the shape of the loop."""
+        for view in self._views.values():
+            if view.sizes:
+                reshaped = f"{view.array.name}.reshape({view.sizes})"
+                yield f"{view.name} = {reshaped if len(view.dims) > 1 else f'flat({view.array.name})'}"
 
     def _range(self, dim: int) -> str:
         """The rows along a dimension: of the first one those of a part, where there are parts."""
@@ -248,14 +244,14 @@ class RowsText:
         here = [each for each in self.group.members if self._phase_of(each) == phase]
         beside, columns = self._elements(here)
         rows = [each for each in here if each.fold and each not in self._after]
-        run = _nested([f"for j in range({self._length}):"], beside) if beside else []
-        run += [*map(self._folded, rows), *columns]
+        run = nested([f"for j in range({self._length}):"], beside) if beside else []
+        run += [*map(self._folded, rows), *columns, *map(self._applied, filter(lambda each: each.applied, here))]
         starts = [f"{self._sum(each)} = {_fold(each).start}" for each in rows]
         return [*self._row_lines(phase), *starts, *(self._runs(run) if run else ())]
 
     def _elements(self, members: Sequence[Member]) -> tuple[list[str], list[str]]:
         """The lines for each element, and those of sums down columns, which are apart in single precision."""
-        elements = [line for each in members if not each.fold for line in self._computed(each)]
+        elements = [line for each in members if each.is_expression for line in self._computed(each)]
         columns = [line for each in members if each in self._after for line in self._column(each)]
         return ([*elements, *columns], []) if self._wide else (elements, columns)
 
@@ -279,8 +275,8 @@ class RowsText:
         if self._tiled:
             size, whole = self._size(0), [re.sub(r"\bm\b", str(TILE), line) for line in body]
             rest = [f"at = {size} - {size} % {TILE}", f"m = {size} - at", *body]
-            return [*_nested([f"for at in range(0, {size} - {size} % {TILE}, {TILE}):"], whole), *rest]
-        return _nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._inner], body)
+            return [*nested([f"for at in range(0, {size} - {size} % {TILE}, {TILE}):"], whole), *rest]
+        return nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._inner], body)
 
     @property
     def _length(self) -> str:
@@ -313,9 +309,18 @@ class RowsText:
         found = member.text.format(text)
         return found if member.kind.dtype == np.float64 else f"{CASTS[member.kind.array_dtype]}({found})"
 
+    def _applied(self, member: Member) -> str:
+        """The function of NumPy on a run of a row."""
+        (given,), made = self._runs_of(member, (0,)), self._run(self._array(member.output, member.span))
+        return f"applied({self._parameters.function(member.instruction.op, member.applied)}, {given}, {made})"
+
     def _folded_runs(self, member: Member) -> list[str]:
+        return self._runs_of(member, _fold(member).places)
+
+    def _runs_of(self, member: Member, places: Iterable[int]) -> list[str]:
+        """The runs of operands."""
         each = member.instruction
-        operands: Any = [(each.inputs[place], each.operand_types[place]) for place in _fold(member).places]
+        operands: Any = [(each.inputs[place], each.operand_types[place]) for place in places]
         for name, kind in operands:
             if name not in self._members:
                 self._parameters.operand(name, kind)
@@ -391,9 +396,3 @@ def _whole(view: View) -> str:
 
 def _indices(dims: Iterable[int]) -> str:
     return ", ".join(f"i{dim}" for dim in dims)
-
-
-def _nested(loops: Sequence[str], body: Iterable[str]) -> list[str]:
-    """Lines inside of loops, each inside of the one before."""
-    heads = ["    " * depth + line for depth, line in enumerate(loops)]
-    return [*heads, *indented(body, len(loops))]
