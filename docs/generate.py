@@ -261,7 +261,7 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
   and up to 5e-4 from the other one; after the first iteration they differ by one unit in the last place.
 - **Threads**: a loop over rows that computes a million numbers and more is shared by as many threads as there are
   processors, or as `NUMBA_NUM_THREADS` says; by one while BLAS is limited to one, as in trainings with several workers.
-  Whoever is free takes the next part of the rows, up to 64 of at least 16,384 numbers, which depend on the shape alone.
+  Whoever is free takes the next part of the rows, up to 64 of at least 8,192 numbers, which depend on the shape alone.
   No bit depends on the number of threads. All other loops run in one: another gains nothing where memory is the limit.
 - **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than
   that to start (0.3 s of processor time from the cache, 0.6 s without it, 1.4 s for the eight loops of

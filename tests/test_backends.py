@@ -11,7 +11,7 @@ from test_compile import ROWS, one_op
 from test_same_bits import FAMILIES, bits, mixed_graph
 
 import graphengine as ge
-from graphengine.backends import protocol
+from graphengine.backends import program_cache, protocol
 from graphengine.backends.protocol import BACKENDS, backend_named
 from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
@@ -192,3 +192,18 @@ def test_what_the_cache_keeps_is_bounded_in_bytes():
         for _ in range(2):
             model.forward(rows(count))["loss"]
     assert 0 < model.evaluator.programs._nbytes() <= 2**20
+
+
+def test_the_program_that_was_found_last_is_forgotten_with_the_others(monkeypatch):
+    monkeypatch.setattr(program_cache, "CAPACITY", 1)
+    model, short, long = ge.load("models/linreg.json", backend="numpy"), np.ones(3), np.ones(4)
+    model.parameters["theta"] = 2.0
+    programs = model.evaluator.programs
+    for x in (short, short, short, long):
+        model.predict(x=x, outputs="prediction")
+    assert programs.find(("outputs", ("prediction",)), {"x": short}) is None
+    model.predict(x=long, outputs="prediction")
+    found = programs.find(("outputs", ("prediction",)), {"x": long})
+    assert found is programs.find(("outputs", ("prediction",)), {"x": long})
+    assert found is not None
+    assert programs.find(("outputs", ("prediction",)), {"x": long.astype(np.float32)}) is None

@@ -43,16 +43,21 @@ class ProgramCache:
         self._patience = 1 + len(graph.nodes) // NODES_PER_USE if self.is_exact and not loops else 0
         self._programs: OrderedDict[Hashable, Program | int] = OrderedDict()
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
+        self._last: tuple[Hashable, Program] | None = None
+        """What was found last: comparing with it takes less than looking it up."""
         self._lock = Lock()
 
     def find(self, purpose: Hashable, inputs: Mapping[str, Any]) -> Program | None:
         """Return the program for inputs of these types, if there is one: nothing about them is checked again then."""
-        key = (purpose, _kinds(inputs))
+        key, last = (purpose, _kinds(inputs)), self._last
+        if last and last[0] == key:
+            return last[1]
         with self._lock:
             program = self._programs.get(key)
             if program is None or isinstance(program, int):
                 return None
             self._programs.move_to_end(key)
+            self._last = (key, program)
             return program
 
     def get(
@@ -90,6 +95,7 @@ class ProgramCache:
         return kept(self._graphs, (purpose, *inputs), MOST_GRAPHS, make)
 
     def _remember(self, key: Hashable, program: Program | int) -> None:
+        self._last = None
         self._programs[key] = program
         self._programs.move_to_end(key)
         while self._programs and (len(self._programs) > CAPACITY or self._nbytes() > self._graph.limits.plan_bytes):

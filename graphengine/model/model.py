@@ -287,7 +287,7 @@ class Model(Pictured):
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
-        if self.document.speaking and not program:  # such a program's inputs have no categories
+        if not program and self.document.speaking:  # the inputs of such a program have no categories
             from graphengine.model.categories import labeled
 
             found = labeled(found, self.document.speaking, self.graph)

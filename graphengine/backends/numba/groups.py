@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.backends.numba.array_ops import VIEWS, RowFold, element, fold_of
-from graphengine.backends.protocol import Instruction, instructions
 from graphengine.backends.numba.ufunc_loops import applied_function
+from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType

@@ -19,7 +19,7 @@ from graphengine.ops.shapes import ArrayType
 
 WORTH_SHARING = 2**20
 """Numbers that a group computes at least for another thread to be worth its start."""
-PART = 2**14
+PART = 2**13
 """Numbers of the space in a part, or a few more."""
 MOST_PARTS = 64
 """Parts at most: each has sums of its own for all columns."""
