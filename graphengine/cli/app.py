@@ -151,6 +151,8 @@ class Commands(TyperGroup):
         formatter.write_paragraph()
         formatter.write_text("Example: graphengine run linreg")
         formatter.write_text("Options of a command: graphengine COMMAND --help")
+        formatter.write_text("Ops, errors, bug reports: graphengine ops, graphengine explain, graphengine doctor")
+        formatter.write_text("Guides: docs/tutorial.md and the pages beside it, in the source distribution")
 
     # typer would give an interruption and a closed pipe exit codes of its own, without a word
 
