@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,16 +12,18 @@ from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, make_p
 from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.entries import without
 from graphengine.format.functions import Application, FunctionCall, Table, functions_in, unsound_functions
 from graphengine.format.references import dangling_references, loss_problems, table_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import Gaps
-from graphengine.ir.declarations import types_of
+from graphengine.ir.declarations import Parameter, types_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem, steps_problem
 from graphengine.ir.nodes import GraphNode, infer_types, topologically_sorted
 from graphengine.ir.origins import enclosing
 from graphengine.limits import DEFAULT, Limits
+from graphengine.ops.shapes import ArrayType
 from graphengine.transform.mode import with_keys
 
 if TYPE_CHECKING:
@@ -70,14 +72,8 @@ def sound_graph(
     problems = [*resolver.problems, *dangling]
     inlining = None
     if table:
-        wrong, broken = _in_functions(document, table, gaps)
-        problems += [*wrong, *expansion]
-        nodes, calling = _apart(nodes, table.keys() if expansion else unsound_functions(table, broken))
-        if any(isinstance(node.node, FunctionCall | Application) for node in nodes):
-            inlining, found = _inlined(document, nodes, table, limits, resolver)
-            nodes, rest = (nodes, []) if inlining else _apart(nodes, table.keys())
-            problems, calling = [*problems, *found], [*calling, *rest]
-        unknown = [*unknown, *calling]
+        nodes, calling, inlining, found = _with_calls(resolver, nodes, table, expansion)
+        unknown, problems = [*unknown, *calling], [*problems, *found]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
     problems += [*with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
     problems += table_problems(document, graph)
@@ -88,6 +84,20 @@ def sound_graph(
     return graph, problems
 
 
+def _with_calls(
+    resolver: Resolver, nodes: list[GraphNode], table: Table, expansion: list[Problem]
+) -> tuple[list[GraphNode], list[GraphNode], Inlining | None, list[Problem]]:
+    """The nodes that are known, those that call what is wrong, the inlining of the other calls, and what is wrong."""
+    wrong, broken = _in_functions(resolver.document, table, resolver.gaps)
+    problems = [*wrong, *expansion]
+    nodes, calling = _apart(nodes, table.keys() if expansion else unsound_functions(table, broken))
+    if not any(isinstance(node.node, FunctionCall | Application) for node in nodes):
+        return nodes, calling, None, problems
+    inlining, found = _inlined(resolver, nodes, table)
+    nodes, rest = (nodes, []) if inlining else _apart(nodes, table.keys())
+    return nodes, [*calling, *rest], inlining, [*problems, *found]
+
+
 def _expansion_problems(document: ModelDocument, table: Table, limits: Limits) -> list[Problem]:
     if not table:
         return []
@@ -96,9 +106,7 @@ def _expansion_problems(document: ModelDocument, table: Table, limits: Limits) -
     return list(expansion_problems(document, table, limits))
 
 
-def _inlined(
-    document: ModelDocument, nodes: list[GraphNode], table: Table, limits: Limits, resolver: Resolver
-) -> tuple[Inlining | None, Collection[Problem]]:
+def _inlined(resolver: Resolver, nodes: list[GraphNode], table: Table) -> tuple[Inlining | None, Collection[Problem]]:
     """The calls of nodes, inlined, or what is wrong with them; neither if they form a cycle.
 
     A call is a node: what forms a cycle with calls does so whatever is inside, and is reported by its own ids.
@@ -107,7 +115,7 @@ def _inlined(
         return None, ()
     from graphengine.format.inlining import Inlining
 
-    inlining = Inlining(document, nodes, table, limits)
+    inlining = Inlining(resolver.document, nodes, table, resolver.limits)
     found = inlining.problems or list(inlining.doubled(resolver.values))
     return None if found else inlining, found
 
@@ -139,11 +147,15 @@ def _run_by(node: GraphNode) -> list[str]:
 
 def _apart(nodes: list[GraphNode], names: Set[str]) -> tuple[list[GraphNode], list[GraphNode]]:
     """The nodes that call no function of these names, and those that do: they give nothing that is known."""
-    calls = {node.id for node in nodes if not names.isdisjoint(_run_by(node))} if names else ()
-    if not calls:
+    if not names:
         return nodes, []
-    kept = [node for node in nodes if node.id not in calls]
-    return kept, [node._replace(node=UNKNOWN) for node in nodes if node.id in calls]
+    kept, calling = [], []
+    for node in nodes:
+        if names.isdisjoint(_run_by(node)):
+            kept.append(node)
+        else:
+            calling.append(node._replace(node=UNKNOWN))
+    return kept, calling
 
 
 def _typed(
@@ -162,21 +174,11 @@ def _typed(
         taken = {*taken, *(node.id for node in nodes)}
     if inlining or resolver.takes_keys:
         nodes = with_keys(nodes, taken)
-    ordered, cycles = topologically_sorted([*nodes, *unknown])
-    if unknown:
-        ordered = [node for node in ordered if node.node is not UNKNOWN]
+    ordered, cycles = _in_order(nodes, unknown)
     header = _without(header, resolver.gaps.names["nodes"])
     inputs, parameters, state = inputs_of(header), parameters_of(header), state_of(header)
     types = types_of(inputs, parameters, state)
-    if inlining:
-        from graphengine.format.making import Making
-
-        making = Making(header, inlining)
-        misfits = inlining.type_problems(types, making.infer(ordered, types), making.problems)
-        made = header.model_copy(update={"parameters": making.made})
-        parameters |= parameters_of(made)
-    else:
-        misfits = infer_types(ordered, types)
+    misfits = _infer_and_make(header, inlining, ordered, types, parameters) if inlining else infer_types(ordered, types)
     graph = Graph(
         document.name,
         inputs,
@@ -194,6 +196,30 @@ def _typed(
     return graph, [*cycles, *misfits]
 
 
+def _in_order(nodes: list[GraphNode], unknown: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:
+    """The nodes that are known in topological order, and cycles, also through those that are not."""
+    ordered, cycles = topologically_sorted([*nodes, *unknown])
+    if unknown:
+        ordered = [node for node in ordered if node.node is not UNKNOWN]
+    return ordered, cycles
+
+
+def _infer_and_make(
+    header: ModelDocument,
+    inlining: Inlining,
+    ordered: list[GraphNode],
+    types: dict[str, ArrayType],
+    parameters: dict[str, Parameter],
+) -> list[Problem]:
+    """Infer the types of nodes, and add the parameters that calls make."""
+    from graphengine.format.making import Making
+
+    making = Making(header, inlining)
+    misfits = inlining.type_problems(types, making.infer(ordered, types), making.problems)
+    parameters |= parameters_of(header.model_copy(update={"parameters": making.made}))
+    return misfits
+
+
 def _update_problems(graph: Graph) -> Iterator[Problem]:
     """State that would not be after a step what it is declared to be before it."""
     for name, value in graph.updates.items():
@@ -209,12 +235,8 @@ def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:
     """A document without the inputs, parameters and state of some names."""
     if not names:
         return document
-    return document.model_copy(
-        update={
-            section: {name: each for name, each in getattr(document, section).items() if name not in names}
-            for section in ("inputs", "parameters", "state")
-        }
-    )
+    sections = ("inputs", "parameters", "state")
+    return document.model_copy(update={section: without(getattr(document, section), names) for section in sections})
 
 
 def _named(node: NodeDocument) -> Iterator[str]:
@@ -225,9 +247,14 @@ def _named(node: NodeDocument) -> Iterator[str]:
 def _own(document: ModelDocument) -> Iterator[str]:
     """The functions of the file but for a mere update rule, which is reported where the optimizer is checked."""
     rule = document.training.optimizer.type if document.training else None
-    bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
-    called = {name for node in itertools.chain(*bodies) for name in (node["op"], *_named(node))}
+    called = _named_in(document)
     return (name for name in document.functions if name != rule or name in called)
+
+
+def _named_in(document: ModelDocument) -> set[str]:
+    """What the nodes of a file and of its functions call, or may name."""
+    bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
+    return {name for node in itertools.chain(*bodies) for name in (node["op"], *_named(node))}
 
 
 def with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:
@@ -236,6 +263,10 @@ def with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Itera
     for problem in itertools.islice(problems, MOST_REPORTED + 1):
         if problem.pointer is None:
             places = places or {spec["id"]: index for index, spec in enumerate(document.nodes)}
-            found = next(places[name] for name in enclosing(problem.node or "") if name in places)
-            problem = replace(problem, pointer=f"/nodes/{found}")
+            problem = replace(problem, pointer=f"/nodes/{_place_of(problem.node or '', places)}")
         yield problem
+
+
+def _place_of(ident: str, places: Mapping[str, int]) -> int:
+    """The index of the node of the file that leads to a node."""
+    return next(places[name] for name in enclosing(ident) if name in places)

@@ -9,7 +9,7 @@ from collections.abc import Container
 from typing import Any
 
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.functions import functions_in, given_by, nameable_in, substituted
+from graphengine.format.functions import Function, functions_in, given_by, nameable_in, substituted
 from graphengine.ir.nodes import Origin
 from graphengine.ir.origins import enclosing
 
@@ -17,20 +17,25 @@ from graphengine.ir.origins import enclosing
 def origin_in(document: ModelDocument, ident: str) -> Origin:
     """Return the calls that lead to a node of a document, and its own id and op in the innermost function."""
     table = functions_in(document)
-    specs: dict[str, NodeDocument] = {spec["id"]: spec for spec in document.nodes}
+    specs: dict[Any, NodeDocument] = {spec["id"]: spec for spec in document.nodes}
     name, rest = _split(ident, specs)
-    calls, spec = [], specs.get(name or "")
+    calls, spec = [], specs.get(name)
     named = table
     while spec and (function := table.get(called_by(spec))):
         calls.append(f"call '{name}' of '{spec['op']}'")
-        attributes = spec.get("attributes", {})
-        function = function.form(attributes, given_by(spec, function))
+        function = function.form(spec.get("attributes", {}), given_by(spec, function))
         table = nameable_in(function, named)
-        specs = {each["id"]: substituted(each, {**function.defaults, **attributes}) for each in function.document.nodes}
+        specs = _inside(function, spec)
         # the first output of a call has the id of the call
         name, rest = _split(rest, specs) if rest else (function.lead, "")
-        spec = specs.get(name or "")
+        spec = specs.get(name)
     return Origin(calls, name, None if rest or spec is None else spec["op"])
+
+
+def _inside(function: Function, spec: NodeDocument) -> dict[Any, NodeDocument]:
+    """The nodes of a function as a node calls it, by their ids."""
+    attributes = {**function.defaults, **spec.get("attributes", {})}
+    return {each["id"]: substituted(each, attributes) for each in function.document.nodes}
 
 
 def called_by(spec: NodeDocument) -> Any:

@@ -58,10 +58,16 @@ def _compared(path: Path, before: Any, after: Any) -> Iterator[Difference]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys((*before, *after)):
             yield from _compared((*path, key), before.get(key, NOTHING), after.get(key, NOTHING))
-    elif before is NOTHING or after is NOTHING or not same(before, after):
-        is_order = path[-2:-1] == ("order",)
-        if not is_order or set(before) == set(after):  # what comes or goes is reported already
-            yield Difference(_kind(path, before, after), path, before, after)
+    elif not _agree(path, before, after):
+        yield Difference(_kind(path, before, after), path, before, after)
+
+
+def _agree(path: Path, before: Any, after: Any) -> bool:
+    """Whether two values are the same; of an order what comes or goes is reported elsewhere."""
+    if before is NOTHING or after is NOTHING:
+        return False
+    is_order = path[-2:-1] == ("order",)
+    return same(before, after) or (is_order and set(before) != set(after))
 
 
 def _kind(path: Path, before: Any, after: Any) -> Kind:

@@ -44,30 +44,37 @@ def expansion_problems(document: ModelDocument, table: Table, limits: Limits) ->
         message = f"functions call each other in a cycle: {' -> '.join(names)}"
         yield Problem("GE215", message, None, make_pointer(("functions", names[0])))
         return
-    naming = names_functions(table)
     calls = [node for node in document.nodes if node["op"] in table or node["op"] in RUNNING]
+    whole = _whole(document, calls, table, order)
+    yield from itertools.islice(_growth_problems(whole, calls, document, limits), 1)
+
+
+def _growth_problems(
+    whole: Measure, calls: Iterable[NodeDocument], document: ModelDocument, limits: Limits
+) -> Iterator[Problem]:
+    most_text = _most_text(calls, document.functions.values(), whole.text, limits)
+    hint = f"a file may become {limits.function_growth} times as long; raise the limit function_growth"
+    for got, most, what, how in (
+        (whole.nodes, limits.nodes, "nodes", None),
+        (whole.text, most_text, "bytes of text", hint if most_text < limits.function_bytes else None),
+        (whole.depth, limits.function_depth, "levels of calls", None),
+    ):
+        if got > most:
+            amount = f"{got:,}" if got < _MOST else f"more than {_MOST:,}"
+            message = f"with its functions inlined the graph would have {amount} {what}; the limit is {most:,}"
+            yield Problem("GE216", message, how, "/functions")
+
+
+def _whole(document: ModelDocument, calls: list[NodeDocument], table: Table, order: Iterable[Function]) -> Measure:
+    """The measure of a file, from those of its functions; `order` has each after those that it calls."""
+    naming, longest = names_functions(table), _longest_attribute(calls, table)
     measures: dict[Function, Measure] = {}
-    longest = _longest_attribute(calls, table)
     for function in order:
         scope = _Scope(callable_in(function, table), nameable_in(function, table), naming)
         body = _measured(function.document.nodes, scope, measures, longest)
         measures[function] = _called(function, body)
     whole = _measured(calls, _Scope(table, table, naming), measures, longest)
-    whole = whole._replace(nodes=whole.nodes + len(document.nodes) - len(calls), depth=whole.depth - 1)
-    limit = _most_text(calls, document.functions.values(), whole.text, limits)
-    for got, most, what in (
-        (whole.nodes, limits.nodes, "nodes"),
-        (whole.text, limit, "bytes of text"),
-        (whole.depth, limits.function_depth, "levels of calls"),
-    ):
-        if got > most:
-            amount = f"{got:,}" if got < _MOST else f"more than {_MOST:,}"
-            message = f"with its functions inlined the graph would have {amount} {what}; the limit is {most:,}"
-            hint = None
-            if most is limit and limit < limits.function_bytes:
-                hint = f"a file may become {limits.function_growth} times as long; raise the limit function_growth"
-            yield Problem("GE216", message, hint, "/functions")
-            return
+    return whole._replace(nodes=whole.nodes + len(document.nodes) - len(calls), depth=whole.depth - 1)
 
 
 _ALWAYS = 2**22
@@ -87,10 +94,13 @@ def _most_text(
 
 def _longest_attribute(calls: Iterable[NodeDocument], table: Table) -> int:
     """The length of the longest attribute that a call can hand over, or a function has as a default."""
-    inner = (node for each in table.values() for node in each.document.nodes if node["op"] in callable_in(each, table))
-    given = (node.get("attributes", {}) for node in itertools.chain(calls, inner))
+    given = (node.get("attributes", {}) for node in itertools.chain(calls, _inner_calls(table)))
     defaults = (function.defaults for function in table.values())
     return max((_length(value) for each in itertools.chain(given, defaults) for value in each.values()), default=0)
+
+
+def _inner_calls(table: Table) -> Iterator[NodeDocument]:
+    return (node for each in table.values() for node in each.document.nodes if node["op"] in callable_in(each, table))
 
 
 def _called(function: Function, body: Measure) -> Measure:
@@ -126,12 +136,7 @@ def _measured(
     """The measure of nodes from those of the functions they call; an attribute takes at most the `longest` text."""
     count, names, text, depth = 0, 0, 0, 1
     for node in nodes:
-        callees = [(measures[each], times) for each, times in callees_of(node, *scope)]
-        if node["op"] not in scope.calls:
-            callees.append((Measure(nodes=1), 1))
-        by_hand = calls_by_hand(node["op"], node.get("attributes"), longest) if node["op"] in scope.calls else 1
-        for called, times in callees:
-            times *= by_hand
+        for called, times in _callees(node, scope, measures, longest):
             count += called.nodes * times
             names += called.names * times
             text += (called.text + called.names * (len(node["id"]) + 1)) * times
@@ -139,6 +144,17 @@ def _measured(
         names += 1 + len(node["inputs"])
         text += max(_length(node), _LEAST) + longest * sum(1 for _ in attributes_named(node))
     return Measure(min(count, _MOST), min(names, _MOST), min(text, _MOST), depth)
+
+
+def _callees(
+    node: NodeDocument, scope: _Scope, measures: Mapping[Function, Measure], longest: int
+) -> list[tuple[Measure, int]]:
+    """The measures of what a node becomes, each with how often it becomes that."""
+    callees = [(measures[each], times) for each, times in callees_of(node, *scope)]
+    if node["op"] not in scope.calls:
+        return [*callees, (Measure(nodes=1), 1)]
+    by_hand = calls_by_hand(node["op"], node.get("attributes"), longest)
+    return [(called, times * by_hand) for called, times in callees]
 
 
 def _length(value: Any) -> int:

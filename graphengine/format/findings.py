@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
@@ -74,29 +74,34 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
     meant = _Meant(places, raw, document)
     for path, details in places.items():
         hint = example(path) if is_file else None
-        specific = [detail for detail in _without_words(details) if detail["type"] not in _TYPE_NAMES]
-        if missing := _missing(path, specific):
-            known = set(meant.by_unknown(path).values())
-            yield from [_missing_key(place, hint) for place in missing if place not in known]
-        elif _first_type(specific) == "extra_forbidden":
-            where = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
-            problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path), at_key=True)
-            yield FormFinding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
+        specific = _specific(details)
+        missing = _missing(path, specific)
+        if missing:
+            yield from meant.missing_keys(path, missing, hint)
         elif specific:
-            at_key = specific[0]["loc"][-1] == "[key]"
-            yield FormFinding(replace(_problem(specific[0], path, hint), at_key=at_key), path)
+            yield _specific_finding(specific[0], path, hint, meant)
         elif path not in further:
             message = _of_another_type(_without_words(details))
             yield FormFinding(Problem("GE112", message, hint, make_pointer(path)), path)
 
 
+def _specific(details: list[Any]) -> list[Any]:
+    """What was found at a place that is more than another type."""
+    return [detail for detail in _without_words(details) if detail["type"] not in _TYPE_NAMES]
+
+
+def _specific_finding(detail: Any, path: Place, hint: str | None, meant: _Meant) -> FormFinding:
+    """What is wrong with a key, or with a value that has a possible type."""
+    if detail["type"] == "extra_forbidden":
+        where = _where_it_belongs(str(path[-1]), meant.possible(path[:-1]))
+        problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path), at_key=True)
+        return FormFinding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
+    return FormFinding(replace(_problem(detail, path, hint), at_key=detail["loc"][-1] == "[key]"), path)
+
+
 def _containers(places: Iterable[Place]) -> set[Place]:
     """The places that have one of these inside."""
     return {path[:length] for path in places for length in range(len(path))}
-
-
-def _first_type(details: Sequence[Any]) -> str | None:
-    return details[0]["type"] if details else None
 
 
 def _missing(path: Place, details: Iterable[Any]) -> list[Place]:
@@ -138,10 +143,19 @@ class _Meant:
                 self._unknown[path[:-1]].append(path)
         self._known: dict[Place, dict[Place, Place]] = {}
 
+    def possible(self, path: Place) -> list[Any]:
+        """What is allowed at a path."""
+        return _possible(self._document, path, self._raw)
+
+    def missing_keys(self, path: Place, missing: Iterable[Place], hint: str | None) -> Iterator[FormFinding]:
+        """The keys that are missing in an object, but for those that are there with a typo."""
+        meant = set(self.by_unknown(path).values())
+        return (_missing_key(place, hint) for place in missing if place not in meant)
+
     def by_unknown(self, container: Place) -> dict[Place, Place]:
         """The paths of the keys that are meant in an object, by those of the unknown ones."""
         if container not in self._known:
-            there, keys = value_at(self._raw, container), _keys(_possible(self._document, container, self._raw))
+            there, keys = value_at(self._raw, container), _keys(self.possible(container))
             unknown = self._unknown[container][: MOST_REPORTED + 1]
             near = {path: nearest(str(path[-1]), keys) for path in unknown}
             self._known[container] = {
@@ -162,27 +176,48 @@ def _impossible(got: Any, expected: Any, pointer: str) -> Problem:
 
 def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
     """A finding about a value, and not about the keys of an object; `hint` is how to write one."""
-    kind, got, pointer = detail["type"], detail["input"], make_pointer(path)
-    if kind == "union_tag_not_found":
-        return Problem("GE111", "key 'type' is missing", None, pointer)
-    if kind == "union_tag_invalid":
-        return _impossible(got["type"], detail["ctx"]["expected_tags"], f"{pointer}/type")
-    if kind == "literal_error":
-        return _impossible(got, detail["ctx"]["expected"], pointer)
-    if kind == "inexact":
-        return Problem("GE125", f"{detail['msg']}, such as {shown(got)}", None, pointer)
-    if kind == "size":
-        return Problem("GE134", detail["msg"], None, pointer)
-    if kind == "path":
-        return Problem("GE504", f"path {shown(got)} {detail['msg']}", HOW_TO_WRITE, pointer)
-    if kind == "string_pattern_mismatch":
-        return Problem("GE112", _pattern_message(detail["ctx"]["pattern"], path, got), None, pointer)
-    if kind in _LENGTHS:
-        bound, limit = _LENGTHS[kind], detail["ctx"]["max_length" if "long" in kind else "min_length"]
-        what: str = _PARTS.get(type(got), "element")
-        return Problem("GE112", f"must have {bound} {counted(limit, what)}, not {len(got)}", hint, pointer)
+    problem_of = _BY_TYPE.get(detail["type"], _other_problem)
+    return problem_of(detail, path, hint)
+
+
+def _other_problem(detail: Any, path: Place, _: str | None) -> Problem:
     message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
-    return Problem("GE112", f"{message}, not {shown(got)}", None, pointer)
+    return Problem("GE112", f"{message}, not {shown(detail['input'])}", None, make_pointer(path))
+
+
+def _wrong_length(detail: Any, path: Place, hint: str | None) -> Problem:
+    bound, got = _LENGTHS[detail["type"]], detail["input"]
+    limit = detail["ctx"]["max_length" if "long" in detail["type"] else "min_length"]
+    what: str = _PARTS.get(type(got), "element")
+    return Problem("GE112", f"must have {bound} {counted(limit, what)}, not {len(got)}", hint, make_pointer(path))
+
+
+def _wrong_pattern(detail: Any, path: Place, _: str | None) -> Problem:
+    message = _pattern_message(detail["ctx"]["pattern"], path, detail["input"])
+    return Problem("GE112", message, None, make_pointer(path))
+
+
+def _wrong_tag(detail: Any, path: Place, _: str | None) -> Problem:
+    return _impossible(detail["input"]["type"], detail["ctx"]["expected_tags"], f"{make_pointer(path)}/type")
+
+
+def _wrong_path(detail: Any, path: Place, _: str | None) -> Problem:
+    return Problem("GE504", f"path {shown(detail['input'])} {detail['msg']}", HOW_TO_WRITE, make_pointer(path))
+
+
+_BY_TYPE: dict[str, Callable[[Any, Place, str | None], Problem]] = {
+    "union_tag_not_found": lambda _, path, __: Problem("GE111", "key 'type' is missing", None, make_pointer(path)),
+    "union_tag_invalid": _wrong_tag,
+    "literal_error": lambda found, path, _: _impossible(found["input"], found["ctx"]["expected"], make_pointer(path)),
+    "inexact": lambda found, path, _: Problem(
+        "GE125", f"{found['msg']}, such as {shown(found['input'])}", None, make_pointer(path)
+    ),
+    "size": lambda found, path, _: Problem("GE134", found["msg"], None, make_pointer(path)),
+    "path": _wrong_path,
+    "string_pattern_mismatch": _wrong_pattern,
+    **dict.fromkeys(_LENGTHS, _wrong_length),
+}
+"""The problem that a finding of pydantic is, by its type."""
 
 
 def _pattern_message(pattern: str, path: Place, got: Any) -> str:
@@ -209,9 +244,14 @@ def _possible(document: Any, path: Place, raw: Any) -> list[Any]:
     for part in path:
         raw = raw[part]
         places = [inner for place in places for inner in members_of(_inside(place, part))]
-        kind = raw.get("type") if isinstance(raw, dict) else None
-        places = [place for place in places if kind in get_args(fields_of(place).get("type"))] or places
+        places = _of_its_type(places, raw) or places
     return places
+
+
+def _of_its_type(places: list[Any], raw: Any) -> list[Any]:
+    """The documents that have the type of an object."""
+    kind = raw.get("type") if isinstance(raw, dict) else None
+    return [place for place in places if kind in get_args(fields_of(place).get("type"))]
 
 
 def _keys(places: list[Any]) -> list[str]:
@@ -224,12 +264,18 @@ def _where_it_belongs(word: str, places: list[Any]) -> str:
     if nearest(word, keys) is None:
         if "op" in keys:
             return f"possible keys: {', '.join(keys)}; attributes of an op go into 'attributes'"
-        for place in places:
-            for key, annotation in fields_of(place).items():
-                for name in (word, ELSEWHERE.get(word)):
-                    if any(name in fields_of(member) for member in members_of(annotation)):
-                        return f"'{name}' is a key of '{key}'"
+        for name, key, members in _parts_of(word, places):
+            if any(name in fields_of(member) for member in members):
+                return f"'{name}' is a key of '{key}'"
     return did_you_mean(word, keys, "possible keys")
+
+
+def _parts_of(word: str, places: list[Any]) -> Iterator[tuple[str | None, Any, list[Any]]]:
+    """The keys that are possible, with what is possible for each, for a word and for what it is called elsewhere."""
+    for place in places:
+        for key, annotation in fields_of(place).items():
+            for name in (word, ELSEWHERE.get(word)):
+                yield name, key, members_of(annotation)
 
 
 def _inside(place: Any, part: str | int) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.declarations import Parameter, State
@@ -57,47 +59,57 @@ def statistic_problems(graph: Graph) -> Iterator[Problem]:
     statistics = statistics_in(graph)
     if not statistics:
         return
-    late, in_rows, ordered = _followed(statistics, graph)
+    followed = _Followed(statistics, graph)
     for statistic in statistics:
-        section, name, source, recipe, value = statistic
-        kind, found = graph.types.get(value), late.get(value, None if name in ordered else name)
-        if kind is None:
-            continue
-        hint: str | None = None
-        wrong: str | None
-        if found:
-            wrong = f"'{recipe.of}' depends on '{found}', which has no value before a training"
-            hint = "name an input, or a value that depends on inputs only"
-        elif value in in_rows and not (kind.shape and isinstance(kind.shape[0], str)):
-            wrong = f"'{recipe.of}' is {kind}; samples must be along its first axis"
-        else:
-            wrong = _misfit(statistic, kind.shape[1:] if value in in_rows else kind.shape, graph)
-        if wrong:
-            pointer = make_pointer((section, name, "initializer", "of"))
-            yield Problem("GE304", f"{statistic.what}, {source.type}: {wrong}", hint, pointer)
+        if statistic.value in graph.types:
+            wrong, hint = _reason(statistic, followed, graph)
+            if wrong:
+                pointer = make_pointer((statistic.section, statistic.name, "initializer", "of"))
+                yield Problem("GE304", f"{statistic.what}, {statistic.source.type}: {wrong}", hint, pointer)
 
 
-def _followed(statistics: list[Statistic], graph: Graph) -> tuple[dict[str, str], set[str], set[str]]:
+def _reason(statistic: Statistic, followed: _Followed, graph: Graph) -> tuple[str | None, str | None]:
+    """Why a statistic cannot be what is declared, and what to do; None if it can."""
+    of, value = statistic.recipe.of, statistic.value
+    late = followed.late.get(value, None if statistic.name in followed.names else statistic.name)
+    if late:
+        wrong = f"'{of}' depends on '{late}', which has no value before a training"
+        return wrong, "name an input, or a value that depends on inputs only"
+    kind = graph.types[value]
+    if value not in followed.in_rows:
+        return _misfit(statistic, kind.shape, graph), None
+    if not _lies_in_rows(kind):
+        return f"'{of}' is {kind}; samples must be along its first axis", None
+    return _misfit(statistic, kind.shape[1:], graph), None
+
+
+def _lies_in_rows(kind: ArrayType) -> bool:
+    """Whether there are samples along the first axis."""
+    return isinstance(next(iter(kind.shape), None), str)
+
+
+class _Followed:
     """What values depend on, found in one walk over the graph.
 
-    It gives, for values that depend on something that is trained or changes, one such name; the values that depend
-    on an input with samples along its first axis; and the values and statistics that do not depend on themselves.
+    `late` has, for values that depend on something that is trained or changes, one such name; `in_rows` the values that
+    depend on an input with samples along its first axis; `names` the values and statistics that do not depend on
+    themselves.
     """
-    own = {each.name: each.value for each in statistics}
-    late = {name: name for name in (*graph.trainable, *graph.state) if name not in own}
-    in_rows = {
-        name for name, each in graph.inputs.items() if any(isinstance(size, str) for size in each.type.shape[:1])
-    }
-    made: Any = None
-    sources = [GraphNode(name, "parameter", made, (value,)) for name, value in own.items()]
-    names = {*graph.inputs, *late}
-    for node in topologically_sorted([*graph.nodes, *sources])[0]:
+
+    def __init__(self, statistics: list[Statistic], graph: Graph) -> None:
+        own = {each.name: each.value for each in statistics}
+        self.late = {name: name for name in (*graph.trainable, *graph.state) if name not in own}
+        self.in_rows = {name for name, each in graph.inputs.items() if _lies_in_rows(each.type)}
+        self.names = {*graph.inputs, *self.late}
+        for node in _in_order(graph, own):
+            self._follow(node)
+
+    def _follow(self, node: GraphNode) -> None:
         outputs = node.outputs if node.node else (node.id,)
-        names.update(outputs)
-        late.update(_late(node.inputs, outputs, late))
-        if node.node and not in_rows.isdisjoint(node.inputs):
-            in_rows.update(outputs)
-    return late, in_rows, names
+        self.names.update(outputs)
+        self.late.update(_late(node.inputs, outputs, self.late))
+        if node.node and not self.in_rows.isdisjoint(node.inputs):
+            self.in_rows.update(outputs)
 
 
 def _late(inputs: Iterable[Any], outputs: Iterable[str], late: Mapping[str, str]) -> dict[str, str]:
@@ -111,15 +123,32 @@ def _has_samples(kind: ArrayType) -> bool:
     return any(isinstance(size, str) for size in kind.shape[:1])
 
 
+def _in_order(graph: Graph, statistics: Mapping[str, str]) -> list[GraphNode]:
+    """The nodes of a graph and its statistics, each of which depends on a value, in topological order."""
+    made: Any = None
+    sources = [GraphNode(name, "parameter", made, (value,)) for name, value in statistics.items()]
+    return topologically_sorted([*graph.nodes, *sources])[0]
+
+
 def _misfit(statistic: Statistic, shape: Shape, graph: Graph) -> str | None:
     """Why a statistic of rows of some shape is not what is declared, in words."""
-    recipe, declared, of = statistic.recipe, statistic.source.type, graph.types[statistic.value].array_dtype
-    if recipe.statistic == "frequency":
-        if of.kind not in "iub":
-            return f"frequencies are those of integers, and '{recipe.of}' is {of}"
-        if declared.shape[:-1] != shape or not declared.shape:
-            return f"the frequencies of 0, 1, ..., K - 1 have the shape {shape_text((*shape, 'K'))}"
-    elif declared.shape != shape:
-        return f"the {recipe.statistic} of '{recipe.of}' has the shape {shape_text(shape)}"
-    is_value = recipe.statistic in ("min", "max", "mode") and declared.array_dtype == of
-    return None if declared.array_dtype.kind == "f" or is_value else "a statistic is floating-point"
+    of = graph.types[statistic.value].array_dtype
+    return _shape_misfit(statistic, shape, of) or _dtype_misfit(statistic, of)
+
+
+def _shape_misfit(statistic: Statistic, shape: Shape, of: np.dtype[Any]) -> str | None:
+    recipe, declared = statistic.recipe, statistic.source.type.shape
+    if recipe.statistic != "frequency":
+        is_right = declared == shape
+        return None if is_right else f"the {recipe.statistic} of '{recipe.of}' has the shape {shape_text(shape)}"
+    if of.kind not in "iub":
+        return f"frequencies are those of integers, and '{recipe.of}' is {of}"
+    is_right = declared[:-1] == shape and declared != ()
+    return None if is_right else f"the frequencies of 0, 1, ..., K - 1 have the shape {shape_text((*shape, 'K'))}"
+
+
+def _dtype_misfit(statistic: Statistic, of: np.dtype[Any]) -> str | None:
+    """Why a dtype is declared that the statistic does not have: some are one of the values."""
+    declared = statistic.source.type.array_dtype
+    is_value = statistic.recipe.statistic in ("min", "max", "mode") and declared == of
+    return None if declared.kind == "f" or is_value else "a statistic is floating-point"

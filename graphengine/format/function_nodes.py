@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -80,16 +80,19 @@ def resolved_body(
 ) -> tuple[list[GraphNode], list[Problem]]:
     """The nodes of a function for given attributes, and what is wrong with them; pointers into the function."""
     content = content_of(function, attributes)
-    document = function.document
     resolver = Resolver(content, callable_in(function, table), gaps, named=nameable_in(function, table))
     nodes = resolver.nodes()
-    dangling = (
-        Problem("GE210", f"output '{name}': value '{value}' is not defined", None, make_pointer(("outputs", name)))
-        for name, value in document.outputs.items()
-        if ":" in value and value not in resolver.values and not gaps.hide_value(value)
-    )
     problems = [each for each in resolver.problems if each.code != "GE105" or each.node is not None]
+    dangling = _dangling_ports(function, resolver.values, gaps)
     return nodes, [*problems, *itertools.islice(dangling, MOST_REPORTED + 1)]
+
+
+def _dangling_ports(function: Function, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
+    """Outputs that are a further output of a node that does not have it."""
+    for name, value in function.document.outputs.items():
+        if ":" in value and value not in values and not gaps.hide_value(value):
+            message = f"output '{name}': value '{value}' is not defined"
+            yield Problem("GE210", message, None, make_pointer(("outputs", name)))
 
 
 def content_of(function: Function, attributes: Mapping[str, Any]) -> ModelDocument:

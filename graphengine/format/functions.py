@@ -239,26 +239,34 @@ def substituted(node: NodeDocument, attributes: Mapping[str, Any]) -> NodeDocume
     An input that is the name of an attribute becomes its value, and so does `{"attribute": name}` as an attribute of
     the node or as an element of one. A name without a value stays.
     """
-    inputs: Any = node["inputs"]
-    if isinstance(inputs, dict):
-        inputs = {name: attributes.get(ref, ref) for name, ref in inputs.items()}
-    else:
-        inputs = [attributes.get(ref, ref) for ref in inputs]
-    changed: Any = {**node, "inputs": inputs}
+    changed: Any = {**node, "inputs": _with_values(node["inputs"], attributes)}
     if "attributes" in node:
         changed["attributes"] = {name: _valued(value, attributes) for name, value in node["attributes"].items()}
     return changed  # type: ignore[no-any-return]
+
+
+def _with_values(inputs: Any, values: Mapping[str, Any]) -> Any:
+    """Inputs, in order or by name, in which names have their values."""
+    if isinstance(inputs, dict):
+        return {name: values.get(ref, ref) for name, ref in inputs.items()}
+    return [values.get(ref, ref) for ref in inputs]
 
 
 def _valued(value: Any, attributes: Mapping[str, Any]) -> Any:
     name = attribute_named(value)
     if name is not None:
         return attributes.get(name, value)
-    if isinstance(value, list) and any(map(attribute_named, value)):
-        # an element is one number or word: lists in lists could double at each level of calls
-        single = {name: each for name, each in attributes.items() if not isinstance(each, (list, dict))}
-        return [single.get(attribute_named(item) or "", item) for item in value]
-    return value
+    has_names = isinstance(value, list) and any(map(attribute_named, value))
+    return _with_elements(value, attributes) if has_names else value
+
+
+def _with_elements(items: list[Any], attributes: Mapping[str, Any]) -> list[Any]:
+    """An array in which names have their values; an element is one number or word.
+
+    Arrays in arrays could double at each level of calls.
+    """
+    single = {name: each for name, each in attributes.items() if not isinstance(each, (list, dict))}
+    return [single.get(attribute_named(item) or "", item) for item in items]
 
 
 def attribute_named(value: Any) -> str | None:
@@ -284,20 +292,25 @@ def naming_others(nodes: Iterable[NodeDocument], known: Collection[str]) -> set[
 
 def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
     """Names of attributes that are taken or that there are not, optional inputs before others; pointers into it."""
-    taken = {*function.inputs, *(node["id"] for node in function.nodes)}
-    optional = ""
-    for name, declared in function.inputs.items():
-        may_be_omitted = declared.optional or name in function.parameters
-        if optional and not may_be_omitted:
-            message = f"input '{name}' is not optional but comes after '{optional}', which is"
-            yield Problem("GE112", message, "put the optional inputs last", make_pointer(("inputs", name)))
-        optional = name if may_be_omitted else optional
+    yield from _order_problems(function)
     yield from _parameter_problems(function, gaps)
+    taken = {*function.inputs, *(node["id"] for node in function.nodes)}
     for name in function.attributes:
         if name in taken:
             message = f"attribute '{name}' has the name of a node or an input"
             yield Problem("GE201", message, None, make_pointer(("attributes", name)), at_key=True)
     yield from _undefined_attributes(function, gaps)
+
+
+def _order_problems(function: FunctionDocument) -> Iterator[Problem]:
+    """Inputs that a call needs after some that it may omit."""
+    optional = ""
+    for name, declared in function.inputs.items():
+        if declared.optional or name in function.parameters:
+            optional = name
+        elif optional:
+            message = f"input '{name}' is not optional but comes after '{optional}', which is"
+            yield Problem("GE112", message, "put the optional inputs last", make_pointer(("inputs", name)))
 
 
 def _undefined_attributes(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
@@ -312,18 +325,27 @@ def _undefined_attributes(function: FunctionDocument, gaps: Gaps) -> Iterator[Pr
 def _parameter_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
     """Names of parameters that are taken, and sizes of theirs that nothing gives."""
     taken = {*function.attributes, *(node["id"] for node in function.nodes)}
-    axes = [each.axes or () for each in function.inputs.values()]
-    sizes = function.attributes.keys() | set(itertools.chain(*axes))
-    hidden = gaps.known("inputs", "attributes") or gaps.open
-    for name, made in function.parameters.items():
+    sizes, hidden = _given_sizes(function), gaps.known("inputs", "attributes") or gaps.open
+    for name in function.parameters:
         if name in taken:
             message = f"parameter '{name}' has the name of a node or an attribute"
             yield Problem("GE201", message, None, make_pointer(("parameters", name)), at_key=True)
-        unknown = [symbol for symbol in symbols_of(made.shape or ()) if symbol not in sizes]
-        if unknown and not hidden:
-            message = f"the size '{unknown[0]}' of parameter '{name}' is neither an attribute nor a size of an input"
-            yield Problem("GE210", message, None, make_pointer(("parameters", name, "shape")))
+        if not hidden:
+            yield from _size_problems(function, name, sizes)
         yield from _statistic_problems(function, name, gaps)
+
+
+def _given_sizes(function: FunctionDocument) -> set[Any]:
+    """The names of sizes that a call gives: attributes, and sizes of its inputs."""
+    axes = [each.axes or () for each in function.inputs.values()]
+    return function.attributes.keys() | set(itertools.chain(*axes))
+
+
+def _size_problems(function: FunctionDocument, name: str, sizes: Collection[Any]) -> Iterator[Problem]:
+    unknown = [symbol for symbol in symbols_of(function.parameters[name].shape or ()) if symbol not in sizes]
+    if unknown:
+        message = f"the size '{unknown[0]}' of parameter '{name}' is neither an attribute nor a size of an input"
+        yield Problem("GE210", message, None, make_pointer(("parameters", name, "shape")))
 
 
 def _statistic_problems(function: FunctionDocument, name: str, gaps: Gaps) -> Iterator[Problem]:
@@ -337,38 +359,47 @@ def _statistic_problems(function: FunctionDocument, name: str, gaps: Gaps) -> It
 
 def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
     """Nodes of a function that form cycles, whether it is called or not; pointers into it."""
-    seen = {*function.inputs, *function.attributes, *function.parameters}
-    places = {node["id"]: index for index, node in enumerate(function.nodes)}
-    if len(places) < len(function.nodes) or not seen.isdisjoint(places):
+    known = {*function.inputs, *function.attributes, *function.parameters}
+    places: dict[Any, int] = {node["id"]: index for index, node in enumerate(function.nodes)}
+    if len(places) < len(function.nodes) or not known.isdisjoint(places):
         return  # an id is used twice, and which of the two is read nobody knows
     nodes = [GraphNode(each["id"], each["op"], None, tuple(_references(each))) for each in function.nodes]  # type: ignore[arg-type]
+    if not _are_in_order(nodes, known):
+        for problem in topologically_sorted(nodes)[1]:
+            yield replace(problem, pointer=make_pointer(("nodes", places[problem.node])))
+
+
+def _are_in_order(nodes: Iterable[GraphNode], known: set[str]) -> bool:
+    """Whether each node reads what comes before it, as in most functions; then there is no cycle."""
     for node in nodes:
-        if not all(ref.partition(":")[0] in seen for ref in node.inputs if isinstance(ref, str)):
-            break
-        seen.add(node.id)
-    else:
-        return  # each reads what comes before it, as most functions are written
-    for problem in topologically_sorted(nodes)[1]:
-        yield replace(problem, pointer=make_pointer(("nodes", places[problem.node or ""])))
+        if not all(ref.partition(":")[0] in known for ref in node.inputs if isinstance(ref, str)):
+            return False
+        known.add(node.id)
+    return True
 
 
 def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
     """Optional inputs where a node needs one: a call that omits it would leave nothing there; pointers into it."""
     declared = function.document
     optional = {name for name, each in declared.inputs.items() if each.optional} - declared.parameters.keys()
-    for index, node in enumerate(function.document.nodes if optional else ()):
-        callee = table.get(node["op"]) or OPS.get(node["op"])
-        needed = callee.signature.inputs[: callee.signature.required] if callee else ()
-        inputs = node["inputs"]
-        given = inputs if isinstance(inputs, dict) else dict(zip(needed, inputs, strict=False))
-        for place, name in enumerate(needed):
-            if given.get(name) in optional:
-                message = (
-                    f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given[name]}' is optional"
-                )
-                pointer = make_pointer(("nodes", index, "inputs", name if isinstance(inputs, dict) else place))
+    if not optional:
+        return
+    for index, node in enumerate(declared.nodes):
+        for name, place, given in _required_inputs(node, table):
+            if given in optional:
+                message = f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given}' is optional"
                 hint = "it is allowed where the op takes an optional input, or any number of them, as add_n does"
-                yield Problem("GE212", message, hint, pointer, node["id"])
+                yield Problem("GE212", message, hint, make_pointer(("nodes", index, "inputs", place)), node["id"])
+
+
+def _required_inputs(node: NodeDocument, table: Table) -> list[tuple[str, Any, Any]]:
+    """The inputs that a node must have: name, place in the file, and what is given."""
+    callee = table.get(node["op"]) or OPS.get(node["op"])
+    needed = callee.signature.inputs[: callee.signature.required] if callee else ()
+    inputs: Any = node["inputs"]
+    if isinstance(inputs, dict):
+        return [(name, name, inputs.get(name)) for name in needed]
+    return [(name, place, given) for place, (name, given) in enumerate(zip(needed, inputs, strict=False))]
 
 
 def callees_in(table: Table) -> dict[Function, list[Function]]:
@@ -433,6 +464,10 @@ def unsound_functions(table: Table, broken: Collection[str]) -> set[str]:
     unsound, callees = set(broken), callees_in(table)
     for function in TopologicalSorter(callees).static_order():
         named = {each.name for each in callees[function]}
-        if named & unsound or any(op not in OPS and op not in table for op in function.ops.values()):
+        if named & unsound or not _are_known(function.ops.values(), table):
             unsound.add(function.name)
     return unsound
+
+
+def _are_known(ops: Iterable[str], table: Table) -> bool:
+    return all(op in OPS or op in table for op in ops)

@@ -161,14 +161,18 @@ def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
     if source.value is None:
         recipe: Initializer = source.initializer
         return recipe.values(name, shape, dtype)
-    value = source.value if isinstance(source.value, np.ndarray) else decode_array(source.value, dtype)
-    if getattr(source, "storage", None) and np.can_cast(value.dtype, dtype):
-        value = value.astype(dtype, copy=False)
+    value = _stored_value(source, dtype)
     if value.dtype != dtype:
         raise ValueError(f"the value is {value.dtype}, but {dtype} is declared")
     if value.shape != shape:
         raise ValueError(f"the value has shape {value.shape}, but {shape} is declared")
     return value
+
+
+def _stored_value(source: Parameter | State, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    value = source.value if isinstance(source.value, np.ndarray) else decode_array(source.value, dtype)
+    is_narrow = getattr(source, "storage", None) and np.can_cast(value.dtype, dtype)
+    return value.astype(dtype, copy=False) if is_narrow else value
 
 
 def _drawn(

@@ -125,19 +125,33 @@ class Inlining:
         self._inline(nodes)
 
     def _inline(self, nodes: Sequence[GraphNode]) -> None:
-        for node in nodes:
-            if isinstance(node.node, FunctionCall):
-                results = self._results(node.id, node.id, node.node)
-                self.aliases.update({name: value for name, value in results.items() if name != value})
+        self._name_results(nodes)
         names: Mapping[Any, Any] = self.aliases
         for ident, op, instance, inputs in nodes:
             operands = tuple([names.get(operand, operand) for operand in inputs])
             if isinstance(instance, FunctionCall):
                 self._enter(_frame(ident, ident, ident, instance, operands), operands)
-            elif isinstance(instance, Application):
-                self.nodes.append(self._running(ident, instance, operands))
             else:
-                self.nodes.append(GraphNode(ident, op, instance, operands))
+                self._place(ident, op, instance, operands)
+        self._inline_calls()
+
+    def _name_results(self, nodes: Sequence[GraphNode]) -> None:
+        """Note which values the results of calls in the file are."""
+        for node in nodes:
+            if isinstance(node.node, FunctionCall):
+                results = self._results(node.id, node.id, node.node)
+                self.aliases.update({name: value for name, value in results.items() if name != value})
+
+    def _place(self, ident: str, op: str, instance: Any, operands: tuple[Operand, ...]) -> None:
+        """Put a node that is no call into the graph."""
+        if isinstance(instance, Application):
+            self.nodes.append(self._running(ident, instance, operands))
+            return
+        if None in operands and instance.signature.variadic:
+            operands = _given(operands)
+        self.nodes.append(GraphNode(ident, op, instance, operands))
+
+    def _inline_calls(self) -> None:
         ports = 0
         for frame in self._frames:  # it grows: a function may call others
             ports += len(self._body(frame).ports)
@@ -154,10 +168,8 @@ class Inlining:
         A shipped function hands on all inputs that it may have been given.
         """
         signature, needed = frame.call.signature, frame.operands[: frame.call.signature.required]
-        further = [ref for ref in given[len(signature.inputs) :] if ref is not None]
-        if None in needed or further:
-            got = len([ref for ref in given if ref is not None])
-            message = f"{frame}: it takes {signature.arity()}, not {got}"
+        if None in needed or _given(given[len(signature.inputs) :]):
+            message = f"{frame}: it takes {signature.arity()}, not {len(_given(given))}"
             self.problems.append(Problem("GE212", message, None, self.place_of(frame), frame.path))
             return
         self._frames.append(frame)
@@ -166,13 +178,7 @@ class Inlining:
         """Put the nodes of a function into the graph, and its calls among the frames."""
         body, names = self._body(frame), self._names(frame)
         for name, op, instance, inputs in body.ops:
-            operands = tuple([names.get(ref, ref) for ref in inputs])
-            if isinstance(instance, Application):
-                self.nodes.append(self._running(names[name], instance, operands))
-                continue
-            if instance.signature.variadic and None in operands:
-                operands = tuple([ref for ref in operands if ref is not None])
-            self.nodes.append(GraphNode(names[name], op, instance, operands))
+            self._place(names[name], op, instance, tuple([names.get(ref, ref) for ref in inputs]))
         for node in body.calls:
             call: Any = node.node
             path, operands = f"{frame.path}/{node.id}", tuple([names.get(ref, ref) for ref in node.inputs])
@@ -186,8 +192,7 @@ class Inlining:
             bodies = {field: self._body_of(each, omitted) for field, each in application.functions.items()}
             cls = OPS[application.name].cls
             self._instances[key] = cls.model_validate({**application.attributes, **bodies})
-        given = tuple([operand for operand in operands if operand is not None])
-        return GraphNode(ident, application.name, self._instances[key], given)
+        return GraphNode(ident, application.name, self._instances[key], _given(operands))
 
     def _body_of(self, function: Function, omitted: tuple[int, ...]) -> GraphBody:
         """The nodes of a function with its calls inlined and without the inputs that are omitted."""
@@ -250,19 +255,19 @@ class Inlining:
 
     def _resolved(self, call: FunctionCall) -> FunctionNodes:
         """The nodes of a function for the attributes of a call; equal attributes give the same ones."""
-        if call in self._bodies:
-            return self._bodies[call]
-        function, attributes = call.function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS)
-        form = len(function.document.nodes) if function.name in LAYERS else 0  # by the inputs that a call gives
-        key = (function.domain, function.name, attributes, form)
-        if key not in self._bodies:
-            nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
-            ops = [node for node in nodes if not isinstance(node.node, FunctionCall)]
-            calls = [node for node in nodes if isinstance(node.node, FunctionCall)]
-            ports = [(node.id, port) for node in ops for port in node.node.outputs[1:]]
-            self._bodies[key] = FunctionNodes(ops, ports, calls, {node.id: node.node for node in calls}, problems)
-        self._bodies[call] = self._bodies[key]
+        if call not in self._bodies:
+            key = _form_of(call)
+            if key not in self._bodies:
+                self._bodies[key] = self._nodes_of(call)
+            self._bodies[call] = self._bodies[key]
         return self._bodies[call]
+
+    def _nodes_of(self, call: FunctionCall) -> FunctionNodes:
+        nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
+        calls = [node for node in nodes if isinstance(node.node, FunctionCall)]
+        called = {node.id: node.node for node in calls}
+        ops = [node for node in nodes if node.id not in called]
+        return FunctionNodes(ops, _ports(ops), calls, called, problems)
 
     # ------------------------------------------------------------ what is wrong
 
@@ -271,14 +276,19 @@ class Inlining:
         calls = {frame.node for frame in self._frames if frame.parent is None}
         seen = set(taken) - calls
         for frame in self._frames:
-            made = frame.made
-            ids = [("node", node.id, frame.id_of(node.id)) for node in self._body(frame).ops]
-            ids += [("parameter", name, ident) for name, ident in made.items()]
-            for what, name, ident in ids:
-                if ident in seen and not (name in made and ident in self._document.parameters):
+            for what, name, ident in self._ids(frame):
+                if ident in seen:
                     message = f"{frame}, {what} '{name}': duplicate node id '{ident}'"
                     yield Problem("GE201", message, "rename a node of the file", self.place_of(frame), frame.path)
                 seen.add(ident)
+
+    def _ids(self, frame: CallFrame) -> Iterator[tuple[str, str, str]]:
+        """What a call adds to the graph, by its name in the function and its id; a file may declare the parameters."""
+        for node in self._body(frame).ops:
+            yield "node", node.id, frame.id_of(node.id)
+        for name, ident in frame.made.items():
+            if ident not in self._document.parameters:
+                yield "parameter", name, ident
 
     def type_problems(
         self, types: Mapping[str, ArrayType], found: Iterable[Problem], made: Mapping[CallFrame, Problem]
@@ -287,16 +297,7 @@ class Inlining:
 
         `made` are problems of parameters that calls make. The same inside the same function is reported once.
         """
-        problems = dict(made)
-        known: dict[Any, str | None] = {}  # most calls of a function are alike
-        for frame in self._frames:
-            kinds = operand_types(frame.operands, types)
-            key = (frame.call.function, kinds)
-            if key not in known:
-                known[key] = _misfit(*key)
-            reason = known[key]
-            if reason and problems.keys().isdisjoint(frame.trace):
-                problems[frame] = Problem("GE301", f"{frame}: {reason}", None, self.place_of(frame), frame.path)
+        problems = self._operand_problems(types, made)
         inner: dict[Any, Problem] = {}
         for problem in found:
             within = self._origins[problem.node][0] if problem.node in self._origins else None
@@ -304,6 +305,21 @@ class Inlining:
             if within is None or problems.keys().isdisjoint(within.trace):
                 inner.setdefault((placed.pointer, placed.message.removeprefix(str(within))), placed)
         return [*problems.values(), *inner.values()]
+
+    def _operand_problems(
+        self, types: Mapping[str, ArrayType], made: Mapping[CallFrame, Problem]
+    ) -> dict[CallFrame, Problem]:
+        """What is wrong with calls, but for those within a call that is wrong."""
+        problems = dict(made)
+        known: dict[Any, str | None] = {}  # most calls of a function are alike
+        for frame in self._frames:
+            key = (frame.call.function, operand_types(frame.operands, types))
+            if key not in known:
+                known[key] = _misfit(*key)
+            reason = known[key]
+            if reason and problems.keys().isdisjoint(frame.trace):
+                problems[frame] = Problem("GE301", f"{frame}: {reason}", None, self.place_of(frame), frame.path)
+        return problems
 
     @property
     def expected(self) -> list[ExpectedOperands]:
@@ -376,28 +392,49 @@ def function_body(
     nodes = [_without(node, absent) for node in nodes]
     scope = callable_in(function, table)
     inner = Inlining(content_of(function, function.defaults), nodes, {**table, **scope}, limits)
-    problems += inner.problems
-    for node in inner.nodes:
-        place = getattr(node.node.signature, "key", None)
-        if place is not None and node.inputs[place] is None:
-            message = f"node '{node.id}' ({node.op}): a random op that runs in a loop or a choice needs its 'key'"
-            hint = "give the function the key as an input, one for each step"
-            problems.append(Problem("GE212", message, hint, None, node.id))
-    if inner.makers:
-        message = f"{inner.makers[0]} makes parameters, which a function that an op runs cannot"
-        problems.append(Problem("GE213", message, "give them as inputs"))
+    problems += [*inner.problems, *_key_problems(inner.nodes), *_maker_problems(inner.makers)]
     results = {port: inner.aliases.get(value, value) for port, value in function.document.outputs.items()}
     names = [name for name in given if name not in absent]
     expected = [ExpectedOperands("", {name: (name, declared[name].expected) for name in names}), *inner.expected]
     return GraphBody(function.name, names, topologically_sorted(inner.nodes)[0], results, expected), problems
 
 
+def _key_problems(nodes: Iterable[GraphNode]) -> Iterator[Problem]:
+    """Random ops without a key: what an op runs gets none by itself."""
+    for node in nodes:
+        place = getattr(node.node.signature, "key", None)
+        if place is not None and node.inputs[place] is None:
+            message = f"node '{node.id}' ({node.op}): a random op that runs in a loop or a choice needs its 'key'"
+            hint = "give the function the key as an input, one for each step"
+            yield Problem("GE212", message, hint, None, node.id)
+
+
+def _maker_problems(makers: Sequence[CallFrame]) -> Iterator[Problem]:
+    for frame in makers[:1]:
+        message = f"{frame} makes parameters, which a function that an op runs cannot"
+        yield Problem("GE213", message, "give them as inputs")
+
+
 def _without(node: GraphNode, absent: Mapping[Any, None]) -> GraphNode:
     """A node without the operands that are absent."""
     operands = tuple([None if ref in absent else ref for ref in node.inputs])
-    if node.node.signature.variadic:
-        operands = tuple([ref for ref in operands if ref is not None])
-    return node._replace(inputs=operands)
+    return node._replace(inputs=_given(operands) if node.node.signature.variadic else operands)
+
+
+def _given(operands: tuple[Operand, ...]) -> tuple[Operand, ...]:
+    """The operands that are not omitted."""
+    return tuple([ref for ref in operands if ref is not None])
+
+
+def _ports(nodes: Iterable[GraphNode]) -> list[tuple[str, str]]:
+    """The further outputs of nodes."""
+    return [(node.id, port) for node in nodes for port in node.node.outputs[1:]]
+
+
+def _form_of(call: FunctionCall) -> tuple[Any, ...]:
+    """What the nodes of a call depend on: those of a layer also on the inputs that it gives."""
+    function, attributes = call.function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS)
+    return function.domain, function.name, attributes, len(function.document.nodes) * (function.name in LAYERS)
 
 
 def _in_function(function: Function, problem: Problem) -> Problem:

@@ -60,9 +60,9 @@ class _TokenWalk:
         elif mark in "]}" and self.keys:
             self.keys.pop()
             self.path.pop()
-        elif mark == "," and self.keys and self.keys[-1] is None:
+        elif mark == "," and self.keys[-1:] == [None]:
             self.path[-1] = int(self.path[-1]) + 1
-        self.expects_key = bool(self.keys) and self.keys[-1] is not None and mark in "{,"
+        self.expects_key = mark in "{," and self.keys[-1:] not in ([], [None])
 
 
 def lexical_findings(text: str, depth: int) -> Iterator[LexicalFinding]:
@@ -87,31 +87,40 @@ def lexical_findings(text: str, depth: int) -> Iterator[LexicalFinding]:
 
 def _of_word(walk: _TokenWalk, offset: int, word: str) -> Iterator[LexicalFinding]:
     number = _NUMBER.fullmatch(word)
-    shown = word if len(word) <= 40 else f"{word[:37]}..."
     if word in _NOT_JSON:
         hint = f'where the format allows such a number, write the string "{word.replace("-NaN", "NaN")}"'
         yield walk.finding(offset, "GE123", f"{word} is not JSON", hint, "0".ljust(len(word)))
-    elif number and math.isinf(float(word)):
+    elif number:
+        yield from _of_number(walk, offset, word, is_whole=not number[1])
+
+
+def _of_number(walk: _TokenWalk, offset: int, word: str, *, is_whole: bool) -> Iterator[LexicalFinding]:
+    shown = word if len(word) <= 40 else f"{word[:37]}..."
+    if math.isinf(float(word)):
         yield walk.finding(offset, "GE124", f"{shown} is larger than any double", None, "0".ljust(len(word)))
-    elif number and not number[1] and not -(2**63) <= int(word) < 2**64:
+    elif is_whole and not -(2**63) <= int(word) < 2**64:
         hint = "write a floating-point number with a point or an exponent"
         yield walk.finding(offset, "GE125", f"the integer {shown} does not fit 64 bits", hint)
 
 
 def _of_string(walk: _TokenWalk, offset: int, string: str) -> Iterator[LexicalFinding]:
     if walk.expects_key:
-        known, key = walk.keys[-1], _key(string)
-        walk.path[-1] = _HALF.sub(_INSTEAD, key)
-        walk.expects_key = False
-        assert known is not None, "keys occur in objects"
-        if key in known:
-            yield walk.finding(offset, "GE122", f"duplicate key {string} in an object", "keep one of them")
-        known.add(key)
+        yield from _of_key(walk, offset, string)
     for escape in _ESCAPE.finditer(string) if "\\u" in string else ():
         if escape[3]:
             hint = "write both halves of the pair, or the character itself"
             message = f"{escape[0]} is half of a character"
             yield walk.finding(offset + escape.start(), "GE126", message, hint, _AS_ESCAPE)
+
+
+def _of_key(walk: _TokenWalk, offset: int, string: str) -> Iterator[LexicalFinding]:
+    known, key = walk.keys[-1], _key(string)
+    walk.path[-1] = _HALF.sub(_INSTEAD, key)
+    walk.expects_key = False
+    assert known is not None, "keys occur in objects"
+    if key in known:
+        yield walk.finding(offset, "GE122", f"duplicate key {string} in an object", "keep one of them")
+    known.add(key)
 
 
 def _key(string: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.declaring import type_of
 from graphengine.format.documents import ModelDocument, ParameterDocument
+from graphengine.format.entries import without
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
@@ -23,6 +24,7 @@ from graphengine.ops.shapes import (
     Shape,
     Size,
     SizeError,
+    are_integers,
     factors,
     is_symbol,
     product,
@@ -47,12 +49,11 @@ class Making:
     def infer(self, nodes: Sequence[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
         """Do what `infer_types` does, and make parameters on the way."""
         calls = {ident: (frame, name) for frame in self.inlining.makers for name, ident in frame.made.items()}
-        wanted = {ident: call for ident, call in calls.items() if ident not in self.document.parameters}
+        wanted = without(calls, self.document.parameters)
         misfits = self._infer_and_make(nodes, wanted, types)
         self.made = {ident: self.made[ident] for ident in wanted if ident in self.made}
-        for ident, call in calls.items():
-            if ident in types and ident not in wanted:
-                self._check(*call, types)
+        for call in without(calls, wanted).values():
+            self._check(*call, types)
         return misfits
 
     def _infer_and_make(
@@ -74,13 +75,12 @@ class Making:
         shape = self._shape(frame, name, types)
         if shape is None:
             return
-        ident, declared = frame.made[name], frame.call.function.document.parameters[name]
-        symbolic = [size for size in shape if not isinstance(size, int)]
-        if symbolic:
+        if not are_integers(shape):
             message = f"its parameter '{name}' would have the shape {shape_text(shape)}, and sizes must be integers"
             hint = f"declare the size as an integer, or give the call '{name}' as an input"
             self._add(frame, "GE302", message, hint)
             return
+        ident, declared = frame.made[name], frame.call.function.document.parameters[name]
         changes: dict[str, Any] = {"shape": list(shape)}
         if isinstance(declared.initializer, FromDataInitializer):
             of = frame.operand(declared.initializer.of)
@@ -90,28 +90,30 @@ class Making:
 
     def _check(self, frame: CallFrame, name: str, types: Mapping[str, ArrayType]) -> None:
         """Compare a parameter of the document with the one that a call would make."""
-        shape, ident = self._shape(frame, name, types), frame.made[name]
-        if shape is not None and None not in shape and shape != types[ident].shape and frame not in self.problems:
+        ident = frame.made[name]
+        if ident not in types or frame in self.problems:
+            return
+        shape = self._shape(frame, name, types)
+        if shape is not None and None not in shape and shape != types[ident].shape:
             message = f"parameter '{ident}' has the shape {shape_text(types[ident].shape)}, but {frame} needs "
             hint = f"remove '{ident}' from the parameters, and the call makes a new one"
             pointer = make_pointer(("parameters", ident, "shape"))
-            self.problems[frame] = Problem("GE301", message + shape_text(shape), hint, pointer, frame.path)
+            self.problems.setdefault(frame, Problem("GE301", message + shape_text(shape), hint, pointer, frame.path))
 
     def _shape(self, frame: CallFrame, name: str, types: Mapping[str, ArrayType]) -> Shape | None:
         """The shape of a parameter of a call; None if an operand has no type, or where a problem was added."""
         kinds = {each: operand_type(ref, types) for each, ref in _given_operands(frame).items()}
         if None in kinds.values():
             return None
-        sizes = _sizes(frame, kinds)  # type: ignore[arg-type]
         made = frame.call.function.document.parameters[name]
         if made.shape is None:
             return self._row_of(frame, name, made.initializer.of, kinds)  # type: ignore[arg-type, union-attr]
-        for symbol in symbols_of(made.shape):
-            value = sizes.get(symbol)
-            if symbol in frame.call.attributes and (type(value) is not int or value < 0):
-                message = f"attribute '{symbol}' is a size of its parameter '{name}', so it must be an integer of at"
-                self._add(frame, "GE213", f"{message} least 0, not {value!r:.60}")
-                return None
+        wrong = _wrong_size(frame, made.shape)
+        if wrong:
+            message = f"attribute '{wrong}' is a size of its parameter '{name}', so it must be an integer of at least 0"
+            self._add(frame, "GE213", f"{message}, not {frame.call.attributes[wrong]!r:.60}")
+            return None
+        sizes = _sizes(frame, kinds)  # type: ignore[arg-type]
         try:
             return tuple(_valued(size, sizes) for size in made.shape)
         except SizeError as error:
@@ -131,6 +133,16 @@ class Making:
     def _add(self, frame: CallFrame, code: str, message: str, hint: str | None = None) -> None:
         place = self.inlining.place_of(frame)
         self.problems.setdefault(frame, Problem(code, f"{frame}: {message}", hint, place, frame.path))
+
+
+def _wrong_size(frame: CallFrame, shape: Sequence[Size]) -> str | None:
+    """An attribute that is a size of a parameter and no integer of at least 0."""
+    given = frame.call.attributes
+    return next((each for each in symbols_of(shape) if each in given and not _is_size(given[each])), None)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _given(frame: CallFrame) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
+from graphengine.format.entries import without
 from graphengine.format.writing import model_as_dict
 from graphengine.ops.registry import CORE, OPS, Op, domain_of
 from graphengine.ops.shapes import repeated
@@ -58,15 +59,17 @@ def _is_description(path: Path) -> bool:
 
 
 def _without_texts(content: Content, texts: tuple[str, ...]) -> Content:
-    kept = {key: value for key, value in content.items() if key not in texts}
+    kept = without(content, texts)
     for section in kept.keys() & set(PARTS):
-        kept[section] = {
-            name: {key: _spelled(key, value) for key, value in part.items() if key != "description"}
-            for name, part in kept[section].items()
-        }
+        kept[section] = {name: _declared(part) for name, part in kept[section].items()}
     if "functions" in kept:
         kept["functions"] = {name: _without_texts(each, ("description",)) for name, each in kept["functions"].items()}
     return kept
+
+
+def _declared(part: Content) -> Content:
+    """What an input, a parameter or a state is declared to be."""
+    return {key: _spelled(key, value) for key, value in without(part, ("description",)).items()}
 
 
 def _spelled(key: str, value: Any) -> Any:
@@ -89,17 +92,24 @@ def _function(content: Content) -> Content:
 
 def _node(node: Mapping[str, Any]) -> Content:
     op = OPS.get(node["op"]) if domain_of(node["op"]) == CORE else None
-    inputs, attributes = node["inputs"], node.get("attributes", {})
+    inputs = node["inputs"]
     if isinstance(inputs, list):
         inputs = dict(zip(_names(op, len(inputs)), inputs, strict=True))
-    fields = op.cls.model_fields if op and attributes else {}
     described = {"description": node["description"]} if "description" in node else {}
-    kept = {
-        name: value
-        for name, value in attributes.items()
-        if name not in fields or fields[name].is_required() or not same(value, fields[name].default)
-    }
-    return {"op": node["op"], "inputs": inputs, "attributes": kept, **described}
+    attributes = _without_defaults(op, node.get("attributes", {}))
+    return {"op": node["op"], "inputs": inputs, "attributes": attributes, **described}
+
+
+def _without_defaults(op: Op | None, attributes: Mapping[str, Any]) -> Content:
+    """The attributes that are not what the op has without them."""
+    if op is None or not attributes:
+        return {**attributes}
+    fields = op.cls.model_fields
+    return {name: value for name, value in attributes.items() if not _is_default(fields.get(name), value)}
+
+
+def _is_default(field: Any, value: Any) -> bool:
+    return field is not None and not field.is_required() and same(value, field.default)
 
 
 def _names(op: Op | None, count: int) -> list[str]:

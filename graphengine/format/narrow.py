@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from graphengine.format.entries import only
+
 Storage: TypeAlias = Literal["float16", "bfloat16"]
 """The types in which numbers may be stored."""
 BFLOAT16: Final = "bfloat16"
@@ -39,7 +41,7 @@ class StoredArrays(NamedTuple):
 
 def stored(arrays: Mapping[str, Any], storage: Mapping[str, Storage]) -> StoredArrays:
     """Return arrays in the types in which they are stored, in full where a bit of a number would be lost."""
-    narrow = {name: narrowed(np.asarray(arrays[name]), kind) for name, kind in storage.items() if name in arrays}
+    narrow = {name: narrowed(np.asarray(arrays[name]), kind) for name, kind in only(storage, arrays).items()}
     fitting = {name: array for name, array in narrow.items() if array is not None}
     return StoredArrays({**arrays, **fitting}, frozenset(name for name in fitting if storage[name] == BFLOAT16))
 

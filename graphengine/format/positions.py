@@ -58,32 +58,52 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collecti
     Of a duplicate key it is the offset of the value that counts.
     """
     found: dict[str, int] = {}
-    stack: list[tuple[str, str, int]] = []  # pointer of each open container, what closes it, members before this one
-    place = _behind_space(text, 0)
-    indices = dict(zip(inside, map(_indices, inside.values()), strict=True))
-    pointer: str | None = ""  # None inside a container for what is not wanted there
-    member = place  # where the key of what is at the place begins, or it itself if it has none
+    walk = _PointerWalk(text, inside)
     while True:
-        if pointer is not None:
-            found[pointer] = member if pointer in of_keys else place
-        closing = _CLOSING.get(text[place])
-        if closing and pointer is not None and pointer in inside:
-            stack.append((pointer, closing, 0))
-            place = _behind_space(text, place + 1)
-        else:
-            place = _behind_space(text, _SCAN(text, place)[1])
-        place = _closed(text, place, stack)
-        if not stack:
+        if walk.pointer is not None:
+            found[walk.pointer] = walk.member if walk.pointer in of_keys else walk.place
+        walk.enter_or_skip()
+        if not walk.stack:
             return found
-        container, closing, count = stack.pop()
-        if text[place] == ",":
-            count, place = count + 1, _behind_space(text, place + 1)
+        walk.go_to_member()
+
+
+class _PointerWalk:
+    """A walk over a text, into the containers that have something wanted `inside`, from one value to the next.
+
+    `pointer` is that of the value at the `place`, None inside a container for what is not wanted there. Its key, or it
+    itself if it has none, begins at `member`. The stack has the pointer of each open container, what closes it, and how
+    many members are before this one.
+    """
+
+    def __init__(self, text: str, inside: Mapping[str, Collection[str]]) -> None:
+        self._text, self._inside = text, inside
+        self._indices = dict(zip(inside, map(_indices, inside.values()), strict=True))
+        self.place = self.member = _behind_space(text, 0)
+        self.pointer: str | None = ""
+        self.stack: list[tuple[str, str, int]] = []
+
+    def enter_or_skip(self) -> None:
+        """Go into a container if something in it is wanted, else past the value; then past what ends there."""
+        closing = _CLOSING.get(self._text[self.place])
+        if closing and self.pointer is not None and self.pointer in self._inside:
+            self.stack.append((self.pointer, closing, 0))
+            self.place = _behind_space(self._text, self.place + 1)
+        else:
+            self.place = _behind_space(self._text, _SCAN(self._text, self.place)[1])
+        self.place = _closed(self._text, self.place, self.stack)
+
+    def go_to_member(self) -> None:
+        """Go to the next member of the innermost container."""
+        container, closing, count = self.stack.pop()
+        if self._text[self.place] == ",":
+            count, self.place = count + 1, _behind_space(self._text, self.place + 1)
         if closing == "]":
-            place, count = _leapt(text, place, count, indices[container])
-        stack.append((container, closing, count))
-        member = place
-        part, place = _key(text, place) if closing == "}" else (str(count), place)
-        pointer = f"{container}/{part}" if part in inside[container] else None
+            self.place, count = _leapt(self._text, self.place, count, self._indices[container])
+        self.stack.append((container, closing, count))
+        self.member = self.place
+        part, self.place = _key(self._text, self.place) if closing == "}" else (str(count), self.place)
+        self.pointer = f"{container}/{part}" if part in self._inside[container] else None
 
 
 def _closed(text: str, place: int, stack: list[tuple[str, str, int]]) -> int:

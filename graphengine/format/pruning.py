@@ -8,8 +8,8 @@ member of a union takes it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, get_args, get_origin
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import FailFast, TypeAdapter, ValidationError
 
@@ -17,6 +17,7 @@ from graphengine.errors import MOST_REPORTED
 from graphengine.format.annotations import fields_of, is_document, members_of
 from graphengine.format.kinds import Kinds
 
+Element = TypeVar("Element")
 _FEW = 16
 """Elements that are looked at one by one without asking first whether all of them, but the large ones, are right."""
 
@@ -48,30 +49,31 @@ class _Pruning:
     def _keyed(self, value: dict[str, Any], members: Sequence[Any]) -> dict[str, Any]:
         tables = [get_args(each) for each in members if get_origin(each) is dict]
         documents = [fields_of(each) for each in members if is_document(each)]
-        if tables and not documents:
-            return self._table(value, *zip(*tables, strict=True))
-        return self._object(value, documents) if documents and not tables else value
+        if bool(tables) == bool(documents):
+            return value
+        return self._table(value, *zip(*tables, strict=True)) if tables else self._object(value, documents)
 
     def _list(self, value: list[Any], kinds: Sequence[Any]) -> list[Any]:
-        small = [element for element in value if not _is_large(element)]
+        small = list(itertools.filterfalse(_is_large, value))
         are_right = len(small) > _FEW and self._are_accepted(small, kinds)
         if are_right and len(small) == len(value):
             return value
-        kept: list[Any] = []
-        for element in value:
-            if self.left <= 0 and kept:
-                break
-            kept.append(element if are_right and not _is_large(element) else self._element(element, kinds))
-        return kept
+        suspect: Callable[[Any], bool] = _is_large if are_right else _always
+        return [self._element(each, kinds) if suspect(each) else each for each in self._wanted(value)]
+
+    def _wanted(self, elements: Iterable[Element]) -> Iterator[Element]:
+        """Yield the elements, at least one, until no more problems are wanted."""
+        for count, element in enumerate(elements):
+            if count and self.left <= 0:
+                return
+            yield element
 
     def _table(self, value: dict[str, Any], names: Sequence[Any], kinds: Sequence[Any]) -> dict[str, Any]:
         """An object with any keys."""
         if self._accepted(list(value), names) and self._accepted(list(value.values()), kinds):
             return value
         kept: dict[str, Any] = {}
-        for key, element in value.items():
-            if self.left <= 0 and kept:
-                break
+        for key, element in self._wanted(value.items()):
             before = self.left
             kept[key] = self._element(element, kinds)
             if self.left == before and not self._are_accepted([key], names):
@@ -80,8 +82,7 @@ class _Pruning:
 
     def _object(self, value: dict[str, Any], documents: Sequence[dict[Any, Any]]) -> dict[str, Any]:
         """An object whose keys are known; of one whose type is none pydantic says nothing else."""
-        if all("type" in fields for fields in documents):
-            documents = [fields for fields in documents if value.get("type") in get_args(fields["type"])]
+        documents = _of_type(value.get("type"), documents)
         if not documents:
             return value
         kept = {}
@@ -115,6 +116,17 @@ class _Pruning:
         except ValidationError:
             return False
         return True
+
+
+def _of_type(kind: Any, documents: Sequence[dict[Any, Any]]) -> Sequence[dict[Any, Any]]:
+    """The documents that have a type, if all have one."""
+    if not all("type" in fields for fields in documents):
+        return documents
+    return [fields for fields in documents if kind in get_args(fields["type"])]
+
+
+def _always(_: Any) -> bool:
+    return True
 
 
 def _is_large(element: Any) -> bool:

@@ -65,28 +65,35 @@ class Source:
 
         What is wrong with another file comes last, and has its place already. Of one value only one thing is reported.
         """
-        reported = {problem.pointer for problem in self.problems if problem.code != "GE111"}
-        rest = [each for each in problems if each.line is not None or each.pointer not in reported]
-        placed = self._placed([*self.problems, *map(without_hole, rest)])
+        placed = self._placed([*self.problems, *map(without_hole, self._further(problems))])
         placed.sort(key=lambda problem: (problem.file != self.name, problem.line, problem.column))
         if not self.is_written:
             placed = [replace(each, line=None, column=None) if each.file == self.name else each for each in placed]
         return InvalidModelError(curtailed(placed, self.name))
 
+    def _further(self, problems: Iterable[Problem]) -> list[Problem]:
+        """The problems that are not about a value whose form is wrong."""
+        reported = {problem.pointer for problem in self.problems if problem.code != "GE111"}
+        return [each for each in problems if each.line is not None or each.pointer not in reported]
+
     def _placed(self, problems: Sequence[Problem]) -> list[Problem]:
         """The problems, each with a file, a line and a column."""
         unplaced = {problem.pointer or "": problem.at_key for problem in problems if problem.line is None}
-        if not unplaced:
-            return [*problems]
-        from graphengine.format.positions import find_positions
-
-        positions = find_positions(self.text, unplaced, {pointer for pointer, at_key in unplaced.items() if at_key})
+        positions = self._positions(unplaced) if unplaced else {}
 
         def in_file(problem: Problem) -> Problem:
+            if problem.line is not None:
+                return problem
             line, column = positions[problem.pointer or ""]
             return replace(problem, file=self.name, line=line, column=column)
 
-        return [in_file(problem) if problem.line is None else problem for problem in problems]
+        return list(map(in_file, problems))
+
+    def _positions(self, at_key: Mapping[str, bool]) -> dict[str, tuple[int, int]]:
+        """Where pointers lead, or their keys are."""
+        from graphengine.format.positions import find_positions
+
+        return find_positions(self.text, at_key, {pointer for pointer in at_key if at_key[pointer]})
 
     def place(self, pointer: str) -> dict[str, Any]:
         """Where a pointer leads, as keys of a problem."""
@@ -150,12 +157,16 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
             if len(data) > size:  # it grows, or is a pipe, which has no size
                 data += file.read(limits.file_bytes + 1 - len(data))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        hint = "name a file in it" if isinstance(error, IsADirectoryError) else None
-        raise InvalidModelError(f"cannot read the file: {reason}", code="GE101", hint=hint, file=str(path)) from error
+        raise _unreadable(path, error) from error
     if large or len(data) > limits.file_bytes:
         raise InvalidModelError(f"the file is larger than {size_text(limits.file_bytes)}", code="GE103", file=str(path))
     return data
+
+
+def _unreadable(path: str | Path, error: Exception) -> InvalidModelError:
+    reason = getattr(error, "strerror", None) or error
+    hint = "name a file in it" if isinstance(error, IsADirectoryError) else None
+    return InvalidModelError(f"cannot read the file: {reason}", code="GE101", hint=hint, file=str(path))
 
 
 def parse_model(
@@ -199,14 +210,22 @@ def _foreign(content: Any) -> Iterator[Problem]:
         path, value = pending.pop()
         if len(path) > _DEEPEST:
             raise ValueError("it is nested too deeply, or contains itself")
-        if isinstance(value, dict):
-            yield from [_foreign_key(key, path) for key in value if not isinstance(key, str)]
-            pending += [((*path, key), each) for key, each in value.items() if type(each) not in _PLAIN]
-        elif isinstance(value, (list, tuple)):
-            pending += [((*path, index), each) for index, each in enumerate(value) if type(each) not in _PLAIN]
+        if isinstance(value, (dict, list, tuple)):
+            yield from _foreign_keys(value, path)
+            pending += [((*path, part), each) for part, each in _parts(value) if type(each) not in _PLAIN]
         elif not isinstance(value, (str, int, float, NoneType)):
             message = f"JSON has no object of type '{type(value).__name__}'"
             yield Problem("GE112", message, "write it as a number, a string or nested lists", make_pointer(path))
+
+
+def _foreign_keys(value: Any, path: tuple[Any, ...]) -> list[Problem]:
+    keys = value if isinstance(value, dict) else ()
+    return [_foreign_key(key, path) for key in keys if not isinstance(key, str)]
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The members of an object, or the elements of an array, each with its key or index."""
+    return value.items() if isinstance(value, dict) else enumerate(value)
 
 
 def _foreign_key(key: Any, path: tuple[Any, ...]) -> Problem:
@@ -277,14 +296,9 @@ def parse_document(
         checked, error = _validated(document, raw)
         if error or problems:
             raw = unfolded(raw)
-        found = _new_findings(error, raw, document, problems) if error else []
-        del error  # it holds what was read first
-        source.problems = [*problems, *(each.problem for each in found)]
-        if source.problems:
-            checked = None
-            if salvage and len(source.problems) <= MOST_REPORTED:
-                source.gaps = _cut_out(raw, problems, found)
-                checked, _ = _validated(document, raw)
+            found = _new_findings(error, raw, document, problems) if error else []
+            del error  # it holds what was read first
+            checked = _mended(source, document, raw, problems, found, salvage=salvage)
         if checked is None:
             raise source.locate(())
         return checked
@@ -293,6 +307,23 @@ def parse_document(
 def _in_newest_version(raw: dict[str, Any]) -> dict[str, Any]:
     """The content of a file, through the adapters that there are for older versions."""
     return upgraded(raw) if FORMATS or OPSETS else raw
+
+
+def _mended(
+    source: Source,
+    document: type[DocumentType],
+    raw: Any,
+    problems: list[Problem],
+    found: list[FormFinding],
+    *,
+    salvage: bool,
+) -> DocumentType | None:
+    """The document without what is wrong with its form, which the source keeps; None if that is not wanted."""
+    source.problems = [*problems, *(each.problem for each in found)]
+    if not salvage or len(source.problems) > MOST_REPORTED:
+        return None
+    source.gaps = _cut_out(raw, problems, found)
+    return _validated(document, raw)[0]
 
 
 def _new_findings(
@@ -349,12 +380,7 @@ def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
 def _format_problem(raw: Any, expected: str) -> Problem | None:
     """Of a file of another kind or version just that is reported, and not a hundred things about its keys."""
     if not isinstance(raw, dict) or raw.get("format") != expected:
-        from graphengine.format.positions import has_part
-
-        has = f"its format is {shown(raw['format'])}" if has_part(raw, "format") else f"it is {_nature(raw)}"
-        hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
-        pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""
-        return Problem("GE104", f"not a {expected} file: {has}", hint, pointer)
+        return _other_kind(raw, expected)
     version = raw.get("format_version", FORMAT_VERSION)
     if type(version) is not int:
         return Problem("GE112", f"must be an integer, not {shown(version)}", None, "/format_version")
@@ -362,6 +388,15 @@ def _format_problem(raw: Any, expected: str) -> Problem | None:
         message = f"format version {version} is newer than this version of graphengine, which reads {FORMAT_VERSION}"
         return Problem("GE104", message, "upgrade graphengine", "/format_version")
     return None
+
+
+def _other_kind(raw: Any, expected: str) -> Problem:
+    from graphengine.format.positions import has_part
+
+    has_format = has_part(raw, "format")
+    has = f"its format is {shown(raw['format'])}" if has_format else f"it is {_nature(raw)}"
+    hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
+    return Problem("GE104", f"not a {expected} file: {has}", hint, "/format" if has_format else "")
 
 
 def _nature(raw: Any) -> str:

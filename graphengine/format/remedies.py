@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+_WORD = re.compile(r"(?:[A-Za-z_]\w*)?")
+_LAST_COMMA = re.compile(r",\s*[\]}]")
 _SIZE = 'a size that is not always the same is a symbol such as "N"'
 _DECLARED = '{"shape": [], "initializer": {"type": "zeros"}}'
 _NODE = '{"id": "z", "op": "mul", "inputs": ["x", "y"]}'
@@ -33,39 +35,32 @@ EXAMPLES = {
 
 def example(path: tuple[str | int, ...]) -> str | None:
     """How to write the value at a path of a model file, as a hint."""
-    if path[:1] == ("functions",) and len(path) > 2:
-        path = path[2:]
+    path = path[2:] if path[:1] == ("functions",) and len(path) > 2 else path
     if path[2:3] == ("shape",) and len(path) == 4:
         return _SIZE
-    for places, text in EXAMPLES.items():
-        if len(places) == len(path) and all(each in ("*", part) for each, part in zip(places, path, strict=True)):
-            return f"write it like {text}"
-    return None
+    fitting = [f"write it like {text}" for places, text in EXAMPLES.items() if _fits(path, places)]
+    return fitting[0] if fitting else None
+
+
+def _fits(path: tuple[str | int, ...], places: tuple[str, ...]) -> bool:
+    return len(places) == len(path) and all(each in ("*", part) for each, part in zip(places, path, strict=True))
 
 
 def syntax(text: str, place: int) -> str | None:
     """Why a text is not JSON from a place on, as a hint, where the text there shows it."""
     rest, before = text[place:], text[:place].rstrip()
-    word = re.match(r"[A-Za-z_]\w*", rest)
-    if not rest.strip():
-        return "something is not closed: the file may have been cut off"
-    if rest.startswith(("//", "/*", "#")):
-        return 'JSON has no comments; there are keys for them, "description" and "metadata"'
-    if word and word[0] in ("True", "False", "None"):
-        return "JSON writes true, false and null"
-    if not before:
-        return "a model file is a JSON object and begins with {"
-    if rest[0] == "'" or word:
-        return "write keys and strings in double quotes"
-    return _comma(before, rest)
-
-
-def _comma(before: str, rest: str) -> str | None:
-    """What is wrong with the comma between two parts of a text, if anything is."""
-    if rest[0] == "," and before[-1] in ",[{:":
-        return "this comma is one too many"
-    if re.match(r",\s*[\]}]", rest):
-        return "remove the comma before the closing bracket"
-    if rest[0] == '"' and before[-1] not in "{[,:":
-        return "a comma is missing in front of it"
-    return None
+    word = _WORD.match(rest)[0]  # type: ignore[index] # it matches any text
+    hints = (
+        (not rest.strip(), "something is not closed: the file may have been cut off"),
+        (
+            rest.startswith(("//", "/*", "#")),
+            'JSON has no comments; there are keys for them, "description" and "metadata"',
+        ),
+        (word in ("True", "False", "None"), "JSON writes true, false and null"),
+        (not before, "a model file is a JSON object and begins with {"),
+        (word or rest[:1] == "'", "write keys and strings in double quotes"),
+        (rest[:1] == "," and before[-1:] in ",[{:", "this comma is one too many"),
+        (_LAST_COMMA.match(rest), "remove the comma before the closing bracket"),
+        (rest[:1] == '"' and before[-1:] not in "{[,:", "a comma is missing in front of it"),
+    )
+    return next((hint for holds, hint in hints if holds), None)

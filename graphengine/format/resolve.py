@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.entries import only, without
 from graphengine.format.functions import (
     DOMAINS,
     RUNNING,
@@ -70,6 +71,8 @@ class Resolver:
         self._twice: set[str] = set()
         self._has_too_many_outputs = False
         self._instances: dict[tuple[str, bytes], Node] = {}
+        self._resolved: list[GraphNode] = []
+        self._alike: dict[tuple[str, int] | None, GraphNode] = {}
         # one dictionary of both would be made for each function again
         self._ops: Mapping[str, Op | Function] = ChainMap(functions, OPS)  # type: ignore[arg-type]
         self._check_imports()
@@ -91,16 +94,23 @@ class Resolver:
             self._report_doubled(specs)
         if HOLE in self.gaps.names.get("nodes", ()):
             self.values.pop(HOLE, None)
-        self._used = {name: None if self._is_hidden(name) else self._ops.get(name) for name in names}
-        plain = {name for name, op in self._used.items() if op and len(op.signature.outputs) == 1}
-        if len(plain) < len(names):
-            self._define_ports((index, spec) for index, spec in enumerate(specs) if spec["op"] not in plain)
+        self._used = {name: self._known_op(name) for name in names}
+        further = {name: op for name, op in self._used.items() if op is None or len(op.signature.outputs) != 1}
+        if further:
+            self._define_ports(specs, further)
 
-    def _define_ports(self, specs: Iterable[tuple[int, NodeDocument]]) -> None:
-        """Enter the names of the further outputs of nodes, unless there are too many."""
+    def _known_op(self, name: str) -> Op | Function | None:
+        """What has a name, if it is known what its inputs and outputs are."""
+        hidden = self.gaps.hide_function(name) or (self.gaps.hide_calls() and isinstance(self._ops.get(name), Function))
+        return None if hidden else self._ops.get(name)
+
+    def _define_ports(self, specs: Sequence[NodeDocument], ops: Mapping[str, Op | Function | None]) -> None:
+        """Enter the names of the further outputs of nodes of some ops, unless there are too many."""
         most = left = self.limits.outputs(len(self.document.nodes))
-        for index, spec in specs:
-            ports = self._ports(spec, self._used[spec["op"]])
+        for index, spec in enumerate(specs):
+            if spec["op"] not in ops:
+                continue
+            ports = self._ports(spec, ops[spec["op"]])
             left -= 1 + len(ports)
             if left < 0:
                 message = f"up to here the nodes have more than {most:,} outputs"
@@ -112,21 +122,26 @@ class Resolver:
 
     def _ports(self, spec: NodeDocument, op: Op | Function | None) -> tuple[str, ...]:
         """The further outputs of a node; not known if its op is not, or its attributes should say them and do not."""
-        if isinstance(op, Function) or (op and op.signature.outputs):
-            return op.signature.outputs[1:]
-        if op and op.name in RUNNING:
-            function = self._function(spec, RUNNING[op.name][0])
-            if function is not None:
-                attributes = {"wanted": (), **spec.get("attributes", {})}
-                return Application(op.name, {"": function}, attributes).outputs[1:]
+        outputs = self._outputs(spec, op) if op else None
+        if outputs is None:
+            self.gaps.names["ports"].add(spec["id"])
+            return ()
+        return outputs[1:]
+
+    def _outputs(self, spec: NodeDocument, op: Op | Function) -> tuple[str, ...] | None:
+        """The outputs of a node; None where its attributes should say them and do not."""
+        if isinstance(op, Function) or op.signature.outputs:
+            return op.signature.outputs
+        attributes = spec.get("attributes", {})
+        function = self._function(spec, RUNNING[op.name][0]) if op.name in RUNNING else None
+        if function is not None:
+            return Application(op.name, {"": function}, {"wanted": (), **attributes}).outputs
         with suppress(ValidationError):
-            if op:
-                return op.cls.model_validate(spec.get("attributes", {})).outputs[1:]
-        self.gaps.names["ports"].add(spec["id"])
-        return ()
+            return op.cls.model_validate(attributes).outputs
+        return None
 
     def _report_doubled(self, specs: Sequence[NodeDocument]) -> None:
-        seen = {name for section in ("inputs", "parameters", "state") for name in getattr(self.document, section)}
+        seen = {*self.document.inputs, *self.document.parameters, *self.document.state}
         for index, spec in enumerate(specs):
             if spec["id"] in seen and spec["id"] not in self.gaps.names["nodes"]:
                 self._doubled(spec["id"], f"/nodes/{index}/id", spec["id"])
@@ -138,40 +153,45 @@ class Resolver:
         Most nodes are like one before them: the same op on as many operands, without attributes. Of such a node only
         the references are looked at. A name is one string wherever it occurs, that of `values`.
         """
-        resolved = [] if self._has_too_many_outputs else self._resolved()
+        if not self._has_too_many_outputs:
+            self._resolve_all()
         hidden = self.gaps.names.get("nodes", ())
-        return [node for node in resolved if node.id not in hidden] if hidden else resolved
+        return [node for node in self._resolved if node.id not in hidden] if hidden else self._resolved
 
-    def _resolved(self) -> list[GraphNode]:
-        resolved: list[GraphNode] = []
-        alike: dict[tuple[str, int], GraphNode] = {}
+    def _resolve_all(self) -> None:
+        resolved, alike = self._resolved, self._alike
         names: Mapping[Any, str] = self.values
         for index, spec in enumerate(self.document.nodes):
             inputs = spec["inputs"]
-            plain = type(inputs) is list and "attributes" not in spec
-            like = alike.get((spec["op"], len(inputs))) if plain else None
+            form = (spec["op"], len(inputs)) if type(inputs) is list and "attributes" not in spec else None
+            like = alike.get(form)
             if like is not None and None not in (operands := tuple([names.get(ref) for ref in inputs])):
                 resolved.append(GraphNode(names.get(spec["id"], HOLE), like.op, like.node, operands))
                 continue
-            found = self._resolve_or_keep(index, spec)
+            self._resolve_or_keep(index, spec, form)
             if self._is_full:
                 break
-            if found is not None:
-                resolved.append(found)
-                if plain and len(found.inputs) == len(inputs):
-                    alike[spec["op"], len(inputs)] = found
-        return resolved
 
-    def _resolve_or_keep(self, index: int, spec: NodeDocument) -> GraphNode | None:
-        """Resolve a node, or keep it among those that are unknown."""
+    def _resolve_or_keep(self, index: int, spec: NodeDocument, form: tuple[str, int] | None) -> None:
+        """Resolve a node, or keep it among those that are unknown; nodes of its `form` are like it."""
         found = self._resolve(index, spec)
-        if found is None and not self._is_full:
-            self.unknown.append(GraphNode(spec["id"], spec["op"], UNKNOWN, self._defined(spec)))
-        return found
+        if found is None:
+            if not self._is_full:
+                self.unknown.append(GraphNode(spec["id"], spec["op"], UNKNOWN, self._defined(spec)))
+            return
+        self._resolved.append(found)
+        if form and len(found.inputs) == form[1]:
+            self._alike[form] = found
 
-    def _is_hidden(self, op: str) -> bool:
-        """Whether it is not known what the inputs and outputs of an op are that has a name."""
-        return self.gaps.hide_function(op) or (self.gaps.hide_calls() and isinstance(self._ops.get(op), Function))
+    def _check_attributes(
+        self, index: int, spec: NodeDocument, attributes: Mapping[str, Any], cls: type[BaseModel]
+    ) -> Any:
+        """An instance of the class of an op for attributes; None if they are wrong, which is reported."""
+        try:
+            return cls.model_validate(attributes)
+        except ValidationError as error:
+            self._wrong_attributes(index, spec, error, cls, "op")
+            return None
 
     @property
     def takes_keys(self) -> bool:
@@ -186,20 +206,24 @@ class Resolver:
     def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
         op = self._used[spec["op"]]
         if op is None:
-            if spec["op"] not in self._ops and not self.gaps.hide(spec["op"], "functions"):
-                self._unknown_op(index, spec)
+            self._unknown_op(index, spec)
             self._undefined(index, spec)
             return None
-        if isinstance(op, Function):
-            op = self._form(index, spec, op)
-            node = None if op is None else self._call(index, spec, op)
-        elif op.name in RUNNING:
-            node = self._application(index, spec, op)
-            op = op if op.name == "call" else node
-        else:
-            node = self._instance(index, spec, op)
-        operands = None if op is None else self._operands(index, spec, op)
+        taking, node = self._taking(index, spec, op)
+        operands = None if taking is None else self._operands(index, spec, taking)
         return None if node is None or operands is None else GraphNode(spec["id"], spec["op"], node, operands)
+
+    def _taking(
+        self, index: int, spec: NodeDocument, op: Op | Function
+    ) -> tuple[Op | Function | Application | None, Any]:
+        """What says which operands a node takes, and the instance of the node; None where that is wrong."""
+        if isinstance(op, Function):
+            form = self._form(index, spec, op)
+            return form, None if form is None else self._call(index, spec, form)
+        if op.name not in RUNNING:
+            return op, self._instance(index, spec, op)
+        node = self._application(index, spec, op)
+        return op if op.name == "call" else node, node
 
     def _function(self, spec: NodeDocument, field: str) -> Function | None:
         """The function that an attribute of a node names, if there is one."""
@@ -209,46 +233,44 @@ class Resolver:
     def _application(self, index: int, spec: NodeDocument, op: Op) -> Any:
         """What runs functions, or the call of one by its name."""
         wrong = len(self.problems)
-        functions = {field: self._runnable(index, spec, op, field) for field in RUNNING[op.name]}
-        others = {name: each for name, each in spec.get("attributes", {}).items() if name not in functions}
-        try:
-            op.cls.model_validate({**others, **dict.fromkeys(functions, UNTYPED)})
-        except ValidationError as error:
-            self._wrong_attributes(index, spec, error, op.cls, "op")
-        known = {field: each for field, each in functions.items() if each is not None}
-        if len(known) < len(functions) or len(self.problems) > wrong:
+        functions: dict[str, Any] = {field: self._runnable(index, spec, op, field) for field in RUNNING[op.name]}
+        others = without(spec.get("attributes", {}), functions)
+        self._check_attributes(index, spec, {**others, **dict.fromkeys(functions, UNTYPED)}, op.cls)
+        if None in functions.values() or len(self.problems) > wrong:
             return None
         if op.name == "call":
-            return FunctionCall(known["function"], known["function"].defaults)
-        return Application(op.name, known, others)
+            return FunctionCall(functions["function"], functions["function"].defaults)
+        return Application(op.name, functions, others)
 
     def _runnable(self, index: int, spec: NodeDocument, op: Op, field: str) -> Function | None:
         """The function that an attribute names, if the op can run it."""
-        name, function = spec.get("attributes", {}).get(field), self._function(spec, field)
-        pointer = f"/nodes/{index}" + f"/attributes/{field}" * (name is not None)
-        where = f"attribute of op '{op.name}': "
+        function = self._function(spec, field)
         if function is None:
-            if not isinstance(name, str):
-                fault = "is missing" if name is None else f"must be the name of a function, not {name!r:.60}"
-                self._add("GE213", f"{where}'{field}' {fault}", pointer, spec["id"])
-            elif not self.gaps.hide(name, "functions"):
-                hint = did_you_mean(name, self._named, "functions")
-                self._add("GE213", f"{where}'{field}': function '{name}' is not defined", pointer, spec["id"], hint)
+            self._report_unnamed(index, spec, field)
             return None
         if self.gaps.hide_function(function.name):
             return None
-        reason = function.uncallable if op.name == "call" else function.is_rule
-        missing = sorted(function.document.attributes.keys() - function.defaults.keys())
-        if missing:
-            reason = f"its attribute '{missing[0]}' has no default"
-        if function.document.parameters:
-            reason = "it makes parameters; give them as inputs"
+        reason = _unrunnable(function, op)
         if reason:
-            self._add(
-                "GE213", f"{where}'{op.name}' cannot run function '{function.name}': {reason}", pointer, spec["id"]
-            )
+            self._report_field(index, spec, field, f"'{op.name}' cannot run function '{function.name}': {reason}")
             return None
         return function
+
+    def _report_unnamed(self, index: int, spec: NodeDocument, field: str) -> None:
+        """Report that an attribute names no function."""
+        name = spec.get("attributes", {}).get(field)
+        if name is None:
+            self._report_field(index, spec, field, f"'{field}' is missing")
+        elif not isinstance(name, str):
+            self._report_field(index, spec, field, f"'{field}' must be the name of a function, not {name!r:.60}")
+        elif not self.gaps.hide(name, "functions"):
+            hint = did_you_mean(name, self._named, "functions")
+            self._report_field(index, spec, field, f"'{field}': function '{name}' is not defined", hint)
+
+    def _report_field(self, index: int, spec: NodeDocument, field: str, fault: str, hint: str | None = None) -> None:
+        is_there = spec.get("attributes", {}).get(field) is not None
+        pointer = f"/nodes/{index}" + f"/attributes/{field}" * is_there
+        self._add("GE213", f"attribute of op '{spec['op']}': {fault}", pointer, spec["id"], hint)
 
     def _form(self, index: int, spec: NodeDocument, function: Function) -> Function | None:
         """The form of a function that a node calls; None if a layer does not have the attributes of the node."""
@@ -256,8 +278,7 @@ class Resolver:
         if self._is_cut(attributes):
             return function
         try:
-            known = {name: value for name, value in attributes.items() if name in function.document.attributes}
-            return function.form(known, given_by(spec, function))
+            return function.form(only(attributes, function.document.attributes), given_by(spec, function))
         except ValidationError as error:
             self._wrong_attributes(index, spec, error, LAYERS[function.name])
             return None
@@ -279,24 +300,28 @@ class Resolver:
         attributes, wrong = spec.get("attributes", {}), len(self.problems)
         if self._is_cut(attributes):
             return None
-        where = f"attribute of function '{function.name}': "
         for name, value in attributes.items():
-            pointer = make_pointer(("nodes", index, "attributes", name))
             if self._is_full:
                 break
-            if name not in function.document.attributes:
-                hint = did_you_mean(name, function.document.attributes, "attributes")
-                self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint, at_key=True)
-            elif not function.may_be(name, value):
-                self._add("GE213", f"{where}'{name}' must be a finite number, not {value!r:.60}", pointer, spec["id"])
-            elif name in function.operands and is_inexact(value):
-                self._add("GE125", f"{where}{INEXACT}, such as {value}", pointer, spec["id"])
+            self._check_attribute(index, spec, function, name, value)
         for name in function.document.attributes.keys() - attributes.keys() - function.defaults.keys():
-            self._add("GE213", f"{where}'{name}' is missing", f"/nodes/{index}", spec["id"])
+            message = f"attribute of function '{function.name}': '{name}' is missing"
+            self._add("GE213", message, f"/nodes/{index}", spec["id"])
         if function.uncallable:
             message = f"function '{function.name}' cannot be called: {function.uncallable}"
             self._add("GE212", message, f"/nodes/{index}/op", spec["id"])
         return FunctionCall(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
+
+    def _check_attribute(self, index: int, spec: NodeDocument, function: Function, name: str, value: Any) -> None:
+        where = f"attribute of function '{function.name}': "
+        pointer = make_pointer(("nodes", index, "attributes", name))
+        if name not in function.document.attributes:
+            hint = did_you_mean(name, function.document.attributes, "attributes")
+            self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint, at_key=True)
+        elif not function.may_be(name, value):
+            self._add("GE213", f"{where}'{name}' must be a finite number, not {value!r:.60}", pointer, spec["id"])
+        elif name in function.operands and is_inexact(value):
+            self._add("GE125", f"{where}{INEXACT}, such as {value}", pointer, spec["id"])
 
     def _is_cut(self, part: Collection[Any]) -> bool:
         """Whether the file says nothing usable where a part of a node is."""
@@ -335,18 +360,24 @@ class Resolver:
                 self._add("GE105", message, make_pointer(("opset_imports", domain)), hint="upgrade graphengine")
 
     def _unknown_op(self, index: int, spec: NodeDocument) -> None:
-        name, pointer = spec["op"], f"/nodes/{index}/op"
-        domain = domain_of(name)
+        """Report an op that is not known, unless a gap may hide it."""
+        name, domain = spec["op"], domain_of(spec["op"])
+        if name in self._ops or self.gaps.hide(name, "functions"):
+            return
         if domain in DOMAINS and domain not in self.document.opset_imports and name in shipped_functions():
             self._not_imported(index, spec, domain)
             return
-        known = {**self._ops, **(shipped_functions() if domain in (CORE, *DOMAINS) else {})}
-        bare = name.rpartition(".")[2]
-        hint = did_you_mean(bare if domain in (CORE, *DOMAINS) else name, known, "known ops")
-        if not any(op.domain == domain for op in known.values()):
-            near = f"did you mean '{bare}'? " if bare in known else f"{hint} " * ("." in hint.partition("'")[2])
-            hint = f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"
-        self._add("GE211", f"unknown op '{name}'", pointer, spec["id"], hint)
+        self._add("GE211", f"unknown op '{name}'", f"/nodes/{index}/op", spec["id"], self._near(name, domain))
+
+    def _near(self, name: str, domain: str) -> str:
+        """What an unknown name may mean, as a hint; of a domain of others the module may be missing that has it."""
+        is_ours, bare = domain in (CORE, *DOMAINS), name.rpartition(".")[2]
+        known = {**self._ops, **(shipped_functions() if is_ours else {})}
+        hint = did_you_mean(bare if is_ours else name, known, "known ops")
+        if domain in {op.domain for op in known.values()}:
+            return hint
+        near = f"did you mean '{bare}'? " if bare in known else f"{hint} " * ("." in hint.partition("'")[2])
+        return f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"
 
     def _not_imported(self, index: int, spec: NodeDocument, domain: str) -> None:
         if self.gaps.hide(domain, "opset_imports"):
@@ -360,26 +391,22 @@ class Resolver:
         if self._is_cut(attributes):
             return None
         key = (op.name, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS) if attributes else b"")
-        if key in self._instances:
-            return self._instances[key]
-        if op.domain not in self.document.opset_imports:
-            self._not_imported(index, spec, op.domain)
-        if len(key[1]) > _LONG:
-            from graphengine.format.pruning import pruned
+        if key not in self._instances:
+            if op.domain not in self.document.opset_imports:
+                self._not_imported(index, spec, op.domain)
+            if len(key[1]) > _LONG:
+                from graphengine.format.pruning import pruned
 
-            attributes = pruned(attributes, op.cls, strict=False)
-        try:
-            node = op.cls.model_validate(attributes)
-        except ValidationError as error:
-            self._wrong_attributes(index, spec, error, op.cls, "op")
-            return None
-        return self._instances.setdefault(key, node)
+                attributes = pruned(attributes, op.cls, strict=False)
+            node = self._check_attributes(index, spec, attributes, op.cls)
+            if node is None:
+                return None
+            self._instances[key] = node
+        return self._instances[key]
 
     def _operands(self, index: int, spec: NodeDocument, op: Op | Function | Application) -> tuple[Operand, ...] | None:
         inputs, wrong = spec["inputs"], len(self.problems)
         self._undefined(index, spec)
-        if isinstance(inputs, dict) and self._is_cut(inputs):
-            return None
         ordered = inputs if isinstance(inputs, list) else self._ordered(index, spec, op)
         if ordered is None:
             return None
@@ -388,7 +415,6 @@ class Resolver:
             message = f"op '{op.name}' takes {signature.arity()}, not {len(ordered)}"
             hint = 'with "units" it makes its own parameters' if op.name in LAYERS else None
             self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"], hint)
-            return None
         if len(self.problems) > wrong:
             return None
         missing = len(signature.inputs) - len(ordered) - signature.variadic
@@ -397,31 +423,20 @@ class Resolver:
     def _ordered(self, index: int, spec: NodeDocument, op: Op | Function | Application) -> list[Any] | None:
         """Inputs given by argument name, in the op's order, None for omitted ones."""
         named: dict[str, Any] = spec["inputs"]  # type: ignore[assignment]
-        signature, pointer = op.signature, f"/nodes/{index}/inputs"
-        names = list(signature.inputs)
-        if signature.variadic:
+        if self._is_cut(named):
+            return None
+        names = list(op.signature.inputs)
+        if op.signature.variadic:
             names[-1:] = itertools.takewhile(named.__contains__, map(f"{names[-1]}[{{}}]".format, itertools.count()))
-        known = set(names)
-        wrong = [name for name in named if name not in known]
-        lacking = [name for name in names[: signature.required] if name not in named]
+        wrong = list(itertools.filterfalse(set(names).__contains__, named))
+        lacking = list(itertools.filterfalse(named.__contains__, names[: op.signature.required]))
         for name in wrong[: MOST_REPORTED + 1]:
-            hint = did_you_mean(name, names, "its inputs")
-            self._add(
-                "GE212",
-                f"op '{op.name}' has no input '{name}'",
-                make_pointer(("nodes", index, "inputs", name)),
-                spec["id"],
-                hint,
-                at_key=True,
-            )
+            pointer, hint = make_pointer(("nodes", index, "inputs", name)), did_you_mean(name, names, "its inputs")
+            self._add("GE212", f"op '{op.name}' has no input '{name}'", pointer, spec["id"], hint, at_key=True)
         if lacking:
-            self._add(
-                "GE212",
-                f"op '{op.name}' needs the input {', '.join(map(repr, lacking))}",
-                pointer,
-                spec["id"],
-            )
-        return None if wrong or lacking else [named.get(name) for name in names]
+            message = f"op '{op.name}' needs the input {', '.join(map(repr, lacking))}"
+            self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"])
+        return None if wrong or lacking else list(map(named.get, names))
 
     def _defined(self, spec: NodeDocument) -> tuple[Operand, ...]:
         """The inputs of a node that are references and lead somewhere."""
@@ -432,14 +447,21 @@ class Resolver:
     def _undefined(self, index: int, spec: NodeDocument) -> None:
         inputs = spec["inputs"]
         for place, ref in enumerate(inputs) if isinstance(inputs, list) else inputs.items():
-            if isinstance(ref, str) and ref not in self.values and not self.gaps.hide_value(ref):
-                if self._is_full:
-                    return
-                pointer = make_pointer(("nodes", index, "inputs", place))
-                self._add(
-                    "GE210",
-                    f"input '{ref}' is not defined",
-                    pointer,
-                    spec["id"],
-                    did_you_mean(ref, [*self.values, *self.gaps.known(*VALUES)], "defined"),
-                )
+            if isinstance(ref, str) and ref not in self.values:
+                self._report_undefined(ref, make_pointer(("nodes", index, "inputs", place)), spec["id"])
+
+    def _report_undefined(self, ref: str, pointer: str, node: str) -> None:
+        if self._is_full or self.gaps.hide_value(ref):
+            return
+        hint = did_you_mean(ref, [*self.values, *self.gaps.known(*VALUES)], "defined")
+        self._add("GE210", f"input '{ref}' is not defined", pointer, node, hint)
+
+
+def _unrunnable(function: Function, op: Op) -> str | None:
+    """Why an op cannot run a function; None if it can."""
+    if function.document.parameters:
+        return "it makes parameters; give them as inputs"
+    missing = sorted(function.document.attributes.keys() - function.defaults.keys())
+    if missing:
+        return f"its attribute '{missing[0]}' has no default"
+    return function.uncallable if op.name == "call" else function.is_rule

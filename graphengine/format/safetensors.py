@@ -110,12 +110,7 @@ def decoded(file: IO[bytes], size: int) -> dict[str, np.ndarray[Any, Any]]:
     arrays = {}
     for each in tensors:
         array = np.empty(each.shape, each.dtype)
-        rest = _bytes_of(array)
-        while rest:
-            count = file.readinto(rest)  # type: ignore[attr-defined]
-            if not count:
-                raise ValueError("it ends before its last number")
-            rest = rest[count:]
+        _fill(array, file)
         if array.dtype == bool and array.view(np.uint8).max(initial=0) > 1:
             raise ValueError(f"tensor '{each.name}' has a truth value that is neither 0 nor 1")
         native = array.astype(each.dtype.newbyteorder("="), copy=False)
@@ -123,18 +118,22 @@ def decoded(file: IO[bytes], size: int) -> dict[str, np.ndarray[Any, Any]]:
     return arrays
 
 
+def _fill(array: np.ndarray[Any, Any], file: IO[bytes]) -> None:
+    """Read the bytes of an array into its memory."""
+    rest = _bytes_of(array)
+    while rest:
+        count = file.readinto(rest)  # type: ignore[attr-defined]
+        if not count:
+            raise ValueError("it ends before its last number")
+        rest = rest[count:]
+
+
 def _header(file: IO[bytes], size: int) -> Iterator[Tensor]:
     """The tensors in the order of their places, which leave no byte of the file out and none in two of them."""
     length = int.from_bytes(file.read(LENGTH_BYTES), "little")
     if not 0 < length <= min(size - LENGTH_BYTES, LONGEST_HEADER):
         raise ValueError(f"its header has {length} bytes, the file {size}")
-    try:
-        header = parse_json(file.read(length))
-    except InvalidModelError as error:
-        raise ValueError(f"its header is not JSON: {error.problems[0].message}") from None
-    if not isinstance(header, dict):
-        raise ValueError("its header is not a JSON object")
-    header.pop(METADATA, None)
+    header = _parsed(file.read(length))
     place = 0
     for each in sorted((_tensor(name, entry) for name, entry in header.items()), key=lambda each: each[3:5]):
         if each.start != place:
@@ -143,6 +142,18 @@ def _header(file: IO[bytes], size: int) -> Iterator[Tensor]:
         yield each
     if place != size - LENGTH_BYTES - length:
         raise ValueError(f"its tensors have {place} bytes, the file has {size - LENGTH_BYTES - length}")
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """The entries of a header, by the names of the tensors."""
+    try:
+        header = parse_json(text)
+    except InvalidModelError as error:
+        raise ValueError(f"its header is not JSON: {error.problems[0].message}") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
+    header.pop(METADATA, None)
+    return header
 
 
 def _tensor(name: str, entry: Any) -> Tensor:

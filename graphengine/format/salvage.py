@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from graphengine.errors import Problem
@@ -123,12 +124,8 @@ def _cut(content: Content, place: Place, gaps: Gaps) -> None:
     cut = _CUTS.get(section)
     if cut is not None:
         cut(content, inner, gaps)
-    elif section in VALUES:
-        _cut_source(content, str(section), inner, gaps)
-    elif section in _INSTEAD:
-        content[str(section)] = _INSTEAD[section]
     elif section != "format":  # what kind of file it is, is known by then
-        content.pop(str(section), None)
+        _cut_key(content, section, _INSTEAD)
 
 
 def _section(content: Content, section: str, inner: list[Any], gaps: Gaps, empty: Any) -> Any:
@@ -148,21 +145,20 @@ def _lose(gaps: Gaps, section: str, name: str) -> None:
         gaps.open.add(section)
 
 
-def _cut_source(content: Content, section: str, inner: list[Any], gaps: Gaps) -> None:
+def _cut_source(section: str, content: Content, inner: list[Any], gaps: Gaps) -> None:
     entries = _section(content, section, inner, gaps, {})
     if entries is None:
         return
-    entry = entries.get(inner[0])
-    key = inner[1] if len(inner) > 1 and isinstance(entry, dict) else "shape"
+    name, *further = inner
+    entry = entries.get(name)
+    key = further[0] if further and isinstance(entry, dict) else "shape"
     if key in ("shape", "dtype", "default"):
-        entries.pop(inner[0], None)
-        _lose(gaps, section, inner[0])
-    elif key == "initializer":
-        entry[key] = {"type": "zeros"}
-    else:
-        entry.pop(key, None)
-        if key == "value":
-            entry.setdefault("initializer", {"type": "zeros"})
+        entries.pop(name, None)
+        _lose(gaps, section, name)
+        return
+    _cut_key(entry, key, {"initializer": {"type": "zeros"}})
+    if key == "value":
+        entry.setdefault("initializer", {"type": "zeros"})
 
 
 def _cut_dtype(content: Content, _: list[Any], gaps: Gaps) -> None:
@@ -172,7 +168,11 @@ def _cut_dtype(content: Content, _: list[Any], gaps: Gaps) -> None:
         entries = content.get(section)
         for name, entry in list(entries.items()) if isinstance(entries, dict) else ():
             if not isinstance(entry, dict) or "dtype" not in entry:
-                _cut_source(content, section, [name], gaps)
+                _cut_source(section, content, [name], gaps)
+
+
+_IN_NODE = {"id": HOLE, "op": HOLE, "inputs": {HOLE: HOLE}, "attributes": {HOLE: HOLE}}
+"""Values for keys of a node."""
 
 
 def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
@@ -181,20 +181,32 @@ def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
     nodes = _section(content, "nodes", inner, gaps, [])
     if nodes is None or not has_part(nodes, inner[0]):
         return
-    if not isinstance(nodes[inner[0]], dict):
-        nodes[inner[0]], inner = {}, inner[:1]
-    node, keys = nodes[inner[0]], inner[1:2] or ["id", "op", "inputs", "attributes"]
-    for key in keys:
-        if key == "id":
-            gaps.open.add("nodes")
-        if key in ("id", "op"):
-            node[key] = HOLE
-        elif key == "inputs" and len(inner) > 2 and has_part(node.get("inputs"), inner[2]):
-            node["inputs"][inner[2]] = HOLE
-        elif key in ("inputs", "attributes"):
-            node[key] = {HOLE: HOLE}
-        else:
-            node.pop(key, None)
+    index, *further = inner
+    if not isinstance(nodes[index], dict):
+        nodes[index], further = {}, []
+    if further[:1] in ([], ["id"]):
+        gaps.open.add("nodes")
+    _cut_in_node(nodes[index], further)
+
+
+def _cut_in_node(node: Content, inner: list[Any]) -> None:
+    """Cut a key out of a node, or one of its inputs, or all of it."""
+    from graphengine.format.positions import has_part
+
+    inputs: Any = node.get("inputs")
+    if inner[:1] == ["inputs"] and inner[1:] and has_part(inputs, inner[1]):
+        inputs[inner[1]] = HOLE
+        return
+    for key in inner[:1] or _IN_NODE:
+        _cut_key(node, key, _IN_NODE)
+
+
+def _cut_key(holder: Content, key: Any, instead: Mapping[Any, Any]) -> None:
+    """Replace the value of a key, or remove the key if it need not be there."""
+    if key in instead:
+        holder[key] = copy(instead[key])
+    else:
+        holder.pop(key, None)
 
 
 def _cut_output(content: Content, inner: list[Any], gaps: Gaps) -> None:
@@ -220,23 +232,23 @@ def _cut_function(content: Content, inner: list[Any], gaps: Gaps) -> None:
         functions.pop(name, None)
 
 
+_IN_SOURCE = {"path": HOLE, "values": {}, "paths": {}}
+"""Values for keys of a data source."""
+
+
 def _cut_data(content: Content, inner: list[Any], gaps: Gaps) -> None:
     sources = _section(content, "data", inner, gaps, {})
     if sources is None:
         return
     name, *further = inner
     source = sources.get(name)
-    if not isinstance(source, dict) or not further or further[0] == "type":
+    if not isinstance(source, dict) or further[:1] in ([], ["type"]):
         sources.pop(name, None)
         _lose(gaps, "data", name)
-        return
-    key = further[0]
-    if len(further) > 1 and isinstance(source.get(key), dict):
-        source[key].pop(further[1], None)
-    elif key in ("path", "values", "paths"):
-        source[key] = HOLE if key == "path" else {}
+    elif further[1:] and isinstance(source.get(further[0]), dict):
+        source[further[0]].pop(further[1], None)
     else:
-        source.pop(key, None)
+        _cut_key(source, further[0], _IN_SOURCE)
 
 
 _IN_TRAINING: dict[Place, Any] = {
@@ -265,31 +277,28 @@ def _cut_training(content: Content, inner: list[Any], gaps: Gaps) -> None:
     if key == "metrics":
         _cut_metric(training, further)
     elif not further or not isinstance(holder, dict):
-        _put(training, key, (key,))
+        _cut_key(training, key, _in_training(()))
     elif key != "optimizer" or further[0] in ("type", "learning_rate"):
-        _put(holder, further[0], (key, further[0]))
+        _cut_key(holder, further[0], _in_training((key,)))
 
 
-def _put(holder: Content, key: str, place: Place) -> None:
-    """Put a replacement of a broken part, or nothing, into the training section."""
-    if place in _IN_TRAINING:
-        holder[key] = copy(_IN_TRAINING[place])
-    else:
-        holder.pop(key, None)
+def _in_training(place: Place) -> dict[Any, Any]:
+    """The values for keys of a part of the training section."""
+    return {path[-1]: value for path, value in _IN_TRAINING.items() if path[:-1] == place}
 
 
 def _cut_metric(training: Content, inner: list[Any]) -> None:
     """A metric keeps its name; if that is broken, it is not known which metrics can be monitored."""
-    metrics, early = training.get("metrics"), training.get("early_stopping")
-    if inner and isinstance(metrics, dict) and re.match(IDENTIFIER, inner[0]):
-        metrics[inner[0]] = HOLE
-        return
+    metrics = training.get("metrics")
     if inner and isinstance(metrics, dict):
+        if re.match(IDENTIFIER, inner[0]):
+            metrics[inner[0]] = HOLE
+            return
         metrics.pop(inner[0], None)
     else:
         training.pop("metrics", None)
-    if isinstance(early, dict):
-        early["monitor"] = "loss"
+    if isinstance(training.get("early_stopping"), dict):
+        training["early_stopping"]["monitor"] = "loss"
 
 
 def _cut_opsets(content: Content, inner: list[Any], gaps: Gaps) -> None:
@@ -301,6 +310,7 @@ def _cut_opsets(content: Content, inner: list[Any], gaps: Gaps) -> None:
 
 
 _CUTS: dict[Any, Callable[[Content, list[Any], Gaps], None]] = {
+    **{section: partial(_cut_source, section) for section in VALUES},
     "dtype": _cut_dtype,
     "opset_imports": _cut_opsets,
     "nodes": _cut_node,

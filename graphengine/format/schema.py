@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphengine.format.documents import FunctionDocument, FunctionFile, ModelDocument
+from graphengine.format.entries import without
 from graphengine.format.kinds import SOLVERS
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS, Op
@@ -61,16 +62,17 @@ def _op_schema(op: Op) -> dict[str, Any]:
 
 def _function_schema(function: FunctionDocument) -> dict[str, Any]:
     """What a node that calls this function may have."""
-    inputs = tuple(function.inputs)
-    attributes = {
-        name: {"description": each.description or "", **({} if each.required else {"default": each.default})}
-        for name, each in function.attributes.items()
-    }
+    attributes = {name: _attribute_schema(each) for name, each in function.attributes.items()}
     required = [name for name, each in function.attributes.items() if each.required]
     wanted = sum(not each.optional for each in function.inputs.values())
-    signature = Signature(inputs, wanted, False, tuple(function.outputs), None)
+    signature = Signature(tuple(function.inputs), wanted, False, tuple(function.outputs), None)
     call = _call_schema(signature, attributes, {"required": required} if required else {})
     return {"description": function.description or "", **call}
+
+
+def _attribute_schema(declared: Any) -> dict[str, Any]:
+    default = {} if declared.required else {"default": declared.default}
+    return {"description": declared.description or "", **default}
 
 
 def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         key: field[key] for key in ("title", "description", "default", "examples") if key in field
     }
-    checked = {key: value for key, value in field.items() if key not in described}
+    checked = without(field, described)
     return {**described, "anyOf": [checked, {"$ref": "#/$defs/AttributeReference"}]} if checked else field
 
 

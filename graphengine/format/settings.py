@@ -41,12 +41,17 @@ def _place(container: Any, key: str, what: str) -> Any:
         return key
     if not isinstance(container, list):
         raise UsageError(f"{what}: there is no '{key}' inside a value that is neither object nor array")
-    ids = {item["id"]: index for index, item in enumerate(container) if isinstance(item, dict) and _has_name(item)}
+    ids = _ids(container)
     places = {**{str(index): index for index in range(len(container))}, **ids}
     if key not in places:
         hint = did_you_mean(key, ids, "elements") if ids else None
         raise UsageError(f"{what}: there is no element '{key}'", hint=hint or f"number of elements: {len(container)}")
     return places[key]
+
+
+def _ids(elements: list[Any]) -> dict[str, int]:
+    """The indices of the elements that have an id, by that."""
+    return {item["id"]: index for index, item in enumerate(elements) if isinstance(item, dict) and _has_name(item)}
 
 
 def _has_name(element: dict[str, Any]) -> bool:

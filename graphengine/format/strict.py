@@ -161,9 +161,14 @@ def _has_members(value: Any, count: int) -> bool:
         count -= sum([len(each) for each in level if type(each) is dict])
         if count <= 0:
             return True
-        inside = itertools.chain.from_iterable([each.values() if type(each) is dict else each for each in level])
-        level = [each for each in inside if type(each) is dict or type(each) is list]
+        level = _next_level(level)
     return False
+
+
+def _next_level(level: list[Any]) -> list[Any]:
+    """The objects and arrays that are members or elements of these."""
+    inside = itertools.chain.from_iterable([each.values() if type(each) is dict else each for each in level])
+    return [each for each in inside if type(each) in (dict, list)]
 
 
 def _may_have_long_integers(data: bytes) -> bool:
@@ -196,18 +201,17 @@ def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
 
     text, found = _decoded(data, name)
     found += itertools.islice(lexical_findings(text, limits.depth), MOST_REPORTED + 1)
+    problems = [replace(each.problem, file=name) for each in found]
     if len(found) > MOST_REPORTED:
-        raise InvalidModelError(curtailed([replace(each.problem, file=name) for each in found], name))
+        raise InvalidModelError(curtailed(problems, name))
+    if any(problem.code == "GE130" for problem in problems):
+        raise InvalidModelError(problems)
+    harmless = _harmless(text, found)
     try:
-        if any(each.problem.code == "GE130" for each in found):
-            raise InvalidModelError(replace(each.problem, file=name) for each in found)
-        harmless = _harmless(text, found)
-        value = orjson.loads(harmless)
+        return Reading(orjson.loads(harmless), problems, harmless.encode())
     except orjson.JSONDecodeError as error:
-        before = [each.problem for each in found if each.offset < error.pos]
-        problems = [*before, _syntax_problem(harmless, error)]
-        raise InvalidModelError(replace(problem, file=name) for problem in problems) from None
-    return Reading(value, [replace(each.problem, file=name) for each in found], harmless.encode())
+        before = [problem for problem, each in zip(problems, found, strict=True) if each.offset < error.pos]
+        raise InvalidModelError([*before, replace(_syntax_problem(harmless, error), file=name)]) from None
 
 
 def _decoded(data: bytes, name: str | None) -> tuple[str, list[LexicalFinding]]:

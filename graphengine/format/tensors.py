@@ -203,15 +203,18 @@ def _named(tensors: set[str], path: Path) -> set[str]:
     """Those of some files of tensors that a file names, if it may be a model, be it an ONNX file."""
     if not (tensors and path.is_file()):
         return set()
+    with path.open("rb") as file:
+        text = file.read(SEARCHED_BYTES)
+        return _named_in(file, text, tensors) if text.lstrip()[:1] in (b"{", b"", ONNX_BYTE) else set()
+
+
+def _named_in(file: IO[bytes], text: bytes, tensors: set[str]) -> set[str]:
+    """Those of some files of tensors that are named in a text and the rest of a file."""
     # the hash is there as it is, however JSON writes the rest of a name
     ends = {name: name[-len("0123456789ab.safetensors") :].encode() for name in tensors}
     found: set[str] = set()
-    with path.open("rb") as file:
-        text = file.read(SEARCHED_BYTES)
-        if text.lstrip()[:1] not in (b"{", b"", ONNX_BYTE):
-            return set()
-        while text:
-            found |= {name for name, end in ends.items() if end in text}
-            more = file.read(SEARCHED_BYTES)
-            text = more and text[-len(".safetensors") * 2 :] + more
+    while text:
+        found |= {name for name, end in ends.items() if end in text}
+        more = file.read(SEARCHED_BYTES)
+        text = more and text[-len(".safetensors") * 2 :] + more
     return found

@@ -26,14 +26,18 @@ def upgraded(content: Content) -> Content:
 
     What is no version at all is left as it is, to be reported where a file is checked.
     """
-    version, content = content.get("format_version"), unfolded(content)
+    content = _with_format(unfolded(content))
+    imports = content.get("opset_imports")
+    for domain, number in imports.items() if isinstance(imports, dict) else ():
+        content = _with_opset(content, domain, number)
+    return content
+
+
+def _with_format(content: Content) -> Content:
+    version = content.get("format_version")
     while type(version) is int and version in FORMATS:
         content = {**FORMATS[version](content), "format_version": version + 1}
         version += 1
-    imports = content.get("opset_imports")
-    if isinstance(imports, dict):
-        for domain, number in imports.items():
-            content = _with_opset(content, domain, number)
     return content
 
 

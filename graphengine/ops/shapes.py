@@ -243,6 +243,11 @@ def size_value(size: Size, bindings: Mapping[str, int]) -> int | None:
     return number
 
 
+def are_integers(sizes: Iterable[Any]) -> bool:
+    """Whether all sizes are known."""
+    return all(isinstance(size, int) for size in sizes)
+
+
 def is_symbol(size: Size) -> TypeGuard[str]:
     """Whether a size is one symbol, and no product."""
     return isinstance(size, str) and "*" not in size and "^" not in size

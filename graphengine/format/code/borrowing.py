@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from graphengine.format.code.folding import Unborrowed, copied, literal, plain
 from graphengine.ops.node import Node
@@ -33,6 +33,9 @@ BASE = '''class Op:
 """What the classes of a text have in common."""
 STAND_INS = {"PYTHON_NUMBERS": "(int, float)"}
 """Constants of which a text needs only a part."""
+
+
+Part = TypeVar("Part", bound=ast.AST)
 
 
 class Module(NamedTuple):
@@ -59,17 +62,27 @@ def module_of(name: str) -> Module:
     defined: dict[str, ast.stmt] = {}
     imported: dict[str, tuple[str, str | None]] = {}
     for statement in tree.body:
-        match statement:
-            case ast.FunctionDef() | ast.ClassDef():
-                defined[statement.name] = statement
-            case ast.Assign():
-                targets = [name for each in statement.targets for name in ast.walk(each) if isinstance(name, ast.Name)]
-                defined.update((each.id, statement) for each in targets)
-            case ast.AnnAssign(target=ast.Name(id=target)):
-                defined[target] = statement
-            case ast.Import() | ast.ImportFrom():
-                imported.update(imports_of(statement))
+        defined.update(dict.fromkeys(_names_of(statement), statement))
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            imported.update(imports_of(statement))
     return Module(defined, imported)
+
+
+def _names_of(statement: ast.stmt) -> list[str]:
+    """Return the names that a statement of a module defines."""
+    match statement:
+        case ast.FunctionDef() | ast.ClassDef():
+            return [statement.name]
+        case ast.Assign():
+            return [each.id for each in found_in(ast.Name, *statement.targets)]
+        case ast.AnnAssign(target=ast.Name(id=target)):
+            return [target]
+    return []
+
+
+def found_in(kind: type[Part], *trees: ast.AST) -> list[Part]:
+    """Return the parts of trees that are of a kind."""
+    return [each for tree in trees for each in ast.walk(tree) if isinstance(each, kind)]
 
 
 def imports_of(statement: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str | None]]:
@@ -138,13 +151,12 @@ class Borrowed:
         return chosen
 
     def _imported(self, module: str, name: str | None, as_name: str) -> str:
-        if module.partition(".")[0] == PACKAGE:
-            assert name is not None
-            return self.name_of(module, name)
-        if module.partition(".")[0] not in {*sys.stdlib_module_names, "numpy"}:
-            raise Unborrowed(f"it needs the package {module.partition('.')[0]}")
-        line = f"import {module}" if name is None else f"from {module} import {name}"
-        real = module if name is None else name
+        package = module.partition(".")[0]
+        if package == PACKAGE:
+            return self.name_of(module, str(name))
+        if package not in {*sys.stdlib_module_names, "numpy"}:
+            raise Unborrowed(f"it needs the package {package}")
+        line, real = (f"import {module}", module) if name is None else (f"from {module} import {name}", name)
         self.imports.add(line if real == as_name else f"{line} as {as_name}")
         self._taken.add(as_name)
         return as_name
@@ -159,23 +171,27 @@ class Borrowed:
 
     def _define(self, module: str, name: str, statement: ast.stmt) -> None:
         value = vars(import_module(module)).get(name)
-        if isinstance(value, type) and issubclass(value, Node):
-            self._define_class(value, self._names[module, name])
-            return
         chosen = self._names[module, name]
-        if name in STAND_INS:
+        if isinstance(value, type) and issubclass(value, Node):
+            self._define_class(value, chosen)
+        elif name in STAND_INS:
             self.texts.append(f"{chosen} = {STAND_INS[name]}")
         elif isinstance(statement, ast.FunctionDef):
             made = plain(self.adapted(module, statement))
             made.name = chosen
             self.texts.append(ast.unparse(made))
-        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple):
-            self.texts.append(f"{chosen} = {ast.unparse(literal(value))}")
-        elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
-            made = self.adapted(module, ast.Assign([ast.Name(chosen, ast.Store())], statement.value, lineno=0))
-            self.texts.append(ast.unparse(made))
         else:
-            raise Unborrowed(f"it needs the class {name}, which is no node")
+            self.texts.append(self._constant(module, name, statement, value))
+
+    def _constant(self, module: str, name: str, statement: ast.stmt, value: Any) -> str:
+        """The line that gives a constant its value; one of several that a statement unpacks is written as a literal."""
+        chosen = self._names[module, name]
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple):
+            return f"{chosen} = {ast.unparse(literal(value))}"
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            made = ast.Assign([ast.Name(chosen, ast.Store())], statement.value, lineno=0)
+            return ast.unparse(self.adapted(module, made))
+        raise Unborrowed(f"it needs the class {name}, which is no node")
 
     def _define_class(self, cls: type[Node], name: str) -> None:
         """A node class with the defaults of its attributes and the methods that its `forward` needs."""
@@ -183,11 +199,9 @@ class Borrowed:
             self._taken.add("Op")
             self.texts.append(BASE)
         methods = _methods(cls)
-        used = {each.attr for _, method in methods for each in ast.walk(method) if isinstance(each, ast.Attribute)}
+        used = {each.attr for each in found_in(ast.Attribute, *[method for _, method in methods])}
         body: list[ast.stmt] = [ast.Expr(ast.Constant((cls.__doc__ or "").strip().partition("\n")[0]))]
-        for field, info in cls.model_fields.items():
-            if not info.is_required():
-                body.append(ast.Assign([ast.Name(field, ast.Store())], literal(info.default), lineno=0))
+        body += _defaults(cls)
         for attribute in sorted(used - cls.model_fields.keys()):
             body += [self.adapted(module, each) for module, each in _assignments(cls, attribute)]
         body += [plain(self.adapted(module, method)) for module, method in methods]
@@ -208,21 +222,36 @@ def _is_module(name: str) -> bool:
     return True
 
 
+def _defaults(cls: type[Node]) -> list[ast.stmt]:
+    """The attributes of a class that a call may leave out."""
+    optional = {name: field.default for name, field in cls.model_fields.items() if not field.is_required()}
+    return [ast.Assign([ast.Name(name, ast.Store())], literal(default), lineno=0) for name, default in optional.items()]
+
+
 def _methods(cls: type[Node]) -> list[tuple[str, ast.FunctionDef]]:
     """The `forward` of a class and the methods and properties that it calls in turn, with their modules."""
     found: dict[str, tuple[str, ast.FunctionDef]] = {}
     pending = ["forward"]
     while pending:
         name = pending.pop()
-        place = next((base for base in cls.__mro__ if name in vars(base)), Node)
-        method = method_of(place, name) if name not in found and place not in Node.__mro__ else None
+        method = None if name in found else _method(cls, name)
         if method is not None:
-            parts = list(ast.walk(method))
-            if "super" in {each.id for each in parts if isinstance(each, ast.Name)}:
-                raise Unborrowed("it calls what a class above it defines")
-            found[name] = (place.__module__, method)
-            pending += [each.attr for each in parts if isinstance(each, ast.Attribute)]
+            found[name] = method
+            pending += [each.attr for each in found_in(ast.Attribute, method[1])]
     return list(found.values())
+
+
+def _method(cls: type[Node], name: str) -> tuple[str, ast.FunctionDef] | None:
+    """The definition of a method with its module, None for one that all nodes have, and for what is none."""
+    place = next((base for base in cls.__mro__ if name in vars(base)), Node)
+    method = None if place in Node.__mro__ else method_of(place, name)
+    return None if method is None else (place.__module__, _without_super(method))
+
+
+def _without_super(method: ast.FunctionDef) -> ast.FunctionDef:
+    if "super" in [each.id for each in found_in(ast.Name, method)]:
+        raise Unborrowed("it calls what a class above it defines")
+    return method
 
 
 def method_of(cls: type[Node], name: str) -> ast.FunctionDef | None:
@@ -241,10 +270,15 @@ def _assignments(cls: type[Node], name: str) -> list[tuple[str, ast.stmt]]:
     """What a class assigns to a name of its body."""
     for base in (each for each in cls.__mro__ if issubclass(each, Node) and each is not Node):
         for statement in _body(base):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-            if name in [each.id for each in targets if isinstance(each, ast.Name)]:
+            if name in _assigned_by(statement):
                 return [(base.__module__, statement)]
     return []
+
+
+def _assigned_by(statement: ast.stmt) -> list[str]:
+    """The names that a statement of a class assigns to, one at a time."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [each.id for each in targets if isinstance(each, ast.Name)]
 
 
 def _body(cls: type[Node]) -> list[ast.stmt]:
@@ -259,10 +293,10 @@ class _Adapting(ast.NodeTransformer):
 
     def __init__(self, borrowed: Borrowed, module: str, statement: ast.AST) -> None:
         self._borrowed, self._module = borrowed, module
-        self._local = {each.id for each in ast.walk(statement) if isinstance(each, ast.Name) and _is_stored(each)}
-        self._local |= {each.arg for each in ast.walk(statement) if isinstance(each, ast.arg)}
-        if isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            self._local = set()
+        self._local: set[str] = set()
+        if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            self._local.update(each.id for each in found_in(ast.Name, statement) if _is_stored(each))
+            self._local.update(each.arg for each in found_in(ast.arg, statement))
         self._inner: dict[str, tuple[str, str | None]] = {}
 
     def visit_arg(self, node: ast.arg) -> ast.arg:

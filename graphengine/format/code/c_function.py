@@ -33,7 +33,10 @@ def number(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, np.integer)):
         return f"INT64_C({int(value)})" if abs(int(value)) > 2**31 - 1 else str(int(value))
-    value = float(value)
+    return _double(float(value))
+
+
+def _double(value: float) -> str:
     if math.isnan(value):
         return "NAN"
     if math.isinf(value):
@@ -69,9 +72,7 @@ class CFunction:
 
     def lines_of(self, instruction: Instruction) -> Iterator[str]:
         """Yield the lines of one instruction; raises as `lines`."""
-        for kind in (*instruction.types, *(kind for kind in instruction.operand_types if kind is not None)):
-            if not isinstance(kind.dtype, PythonNumber) and kind.dtype.name not in TYPES:
-                raise Unborrowed(f"values of type {kind.dtype.name} are not written in C")
+        _check_types(instruction)
         if not instruction.is_core or len(instruction.types) > 1:
             raise Unborrowed("only ops of one result are written in C")
         if instruction.op == "constant":
@@ -109,11 +110,14 @@ class CFunction:
         """Return one number of an operand; literals become doubles where a partner is `real`."""
         if not isinstance(operand, str):
             return number(float(operand) if real and operand is not None else operand)
-        if operand in self._constants:
-            return self._constants[operand]
-        cast = "(double)" if real and self._graph.types[operand].array_dtype.kind == "i" else ""
-        is_scalar = self._graph.types[operand].shape == () and operand not in self._sources
-        return cast + (self.name(operand) if is_scalar else f"{self.name(operand)}[{index}]")
+        return self._constants.get(operand) or self._place(operand, index, real=real)
+
+    def _place(self, value: str, index: str, *, real: bool) -> str:
+        """One number of a value in memory."""
+        kind = self._graph.types[value]
+        cast = "(double)" if real and kind.array_dtype.kind == "i" else ""
+        place = "" if kind.shape == () and value not in self._sources else f"[{index}]"
+        return f"{cast}{self.name(value)}{place}"
 
     def shape(self, operand: Any) -> tuple[Any, ...]:
         """Return the shape of an operand."""
@@ -129,23 +133,25 @@ class CFunction:
             yield f"const {c_type(kind)} *{self.name(output)} = {self.array(str(source))};"
 
     def _elementwise(self, instruction: Instruction) -> Iterator[str]:
-        (output, kind), pairs = (instruction.outputs[0], instruction.types[0]), instruction.operand_types
-        real = any(of is not None and of.dtype in (np.float64, PythonNumber.FLOAT) for of in (kind, *pairs))
-        shape, text = kind.shape, EXPRESSIONS[instruction.op]
-        used = [each for each in instruction.inputs if each is not None]
+        output, kind = instruction.outputs[0], instruction.types[0]
+        shape, shapes = kind.shape, list(map(self.shape, _used(instruction)))
         if shape == ():
-            expression = text.format(*[self.element(each, real=real) for each in used])
-            yield f"const {c_type(kind)} {self.name(output)} = {expression};"
+            yield f"const {c_type(kind)} {self.name(output)} = {self._expression(instruction, ['0'] * len(shapes))};"
             return
         yield self.declared(output)
-        if all(self.shape(each) in ((), shape) for each in used):
-            expression = text.format(
-                *[self.element(each, "i" if self.shape(each) else "0", real=real) for each in used]
-            )
+        if {(), shape}.issuperset(shapes):
+            expression = self._expression(instruction, ["i" if each else "0" for each in shapes])
             yield f"for (long i = 0; i < {count_of(shape)}; i++) {self.name(output)}[i] = {expression};"
             return
-        expression = text.format(*[self.element(each, index_of(self.shape(each), shape), real=real) for each in used])
+        expression = self._expression(instruction, [index_of(each, shape) for each in shapes])
         yield from nested(shape, f"{self.name(output)}[{index_of(shape, shape)}] = {expression};")
+
+    def _expression(self, instruction: Instruction, indices: list[str]) -> str:
+        """One number of a result, from numbers of its operands at places in their arrays."""
+        kinds = filter(None, (*instruction.types, *instruction.operand_types))
+        real = any(kind.dtype in (np.float64, PythonNumber.FLOAT) for kind in kinds)
+        elements = [self.element(*each, real=real) for each in zip(_used(instruction), indices, strict=True)]
+        return EXPRESSIONS[instruction.op].format(*elements)
 
     def copied(self, instruction: Instruction, index: str) -> Iterator[str]:
         """Yield a loop that fills the result with numbers of the first operand, from a place in it."""
@@ -166,6 +172,21 @@ class CFunction:
             return iter([f"{c_type(kind)} {self.name(output)} = {start};"]), self.name(output)
         fill = f"for (long i = 0; i < {count_of(kind.shape)}; i++) {self.name(output)}[i] = {start};"
         return iter([self.declared(output), fill]), f"{self.name(output)}[{{}}]"
+
+
+def _check_types(instruction: Instruction) -> None:
+    for kind in (*instruction.types, *filter(None, instruction.operand_types)):
+        if not isinstance(kind.dtype, PythonNumber) and kind.dtype.name not in TYPES:
+            raise Unborrowed(f"values of type {kind.dtype.name} are not written in C")
+
+
+def _used(instruction: Instruction) -> list[Any]:
+    """Return the operands that are not omitted."""
+    return [each for each in instruction.inputs if each is not None]
+
+
+def _is_double(kind: ArrayType | None) -> bool:
+    return kind is not None and kind.dtype == np.float64
 
 
 def c_type(kind: ArrayType) -> str:
@@ -204,13 +225,11 @@ def nested(shape: Sequence[Any], line: str, axes: Sequence[Any] | None = None) -
 def reduced(text: CFunction, instruction: Instruction, axes: Sequence[Any]) -> Iterator[str]:
     """Yield a sum over axes in NumPy's order: the last axes pairwise, the others one after the other."""
     source, shape = instruction.inputs[0], text.shape(instruction.inputs[0])
-    if instruction.operand_types[0] is None or instruction.operand_types[0].dtype != np.float64:
+    if not _is_double(instruction.operand_types[0]):
         raise Unborrowed("sums of other numbers than doubles are not written in C")
     head, element = text.result(instruction, "0.0")
     yield from head
-    run = len(shape)
-    while run and (run - 1 in axes or shape[run - 1] == 1):
-        run -= 1
+    run = _run_of(shape, axes)
     place = element.format(kept_index(shape, axes))
     if count_of(shape[run:]) > 1:
         where = index_of(shape[:run], shape[:run])
@@ -218,6 +237,14 @@ def reduced(text: CFunction, instruction: Instruction, axes: Sequence[Any]) -> I
         yield from nested(shape, f"{place} += pairwise({base}, {count_of(shape[run:])});", range(run))
     else:
         yield from nested(shape, f"{place} += {text.element(source, index_of(shape, shape))};")
+
+
+def _run_of(shape: Sequence[Any], axes: Sequence[Any]) -> int:
+    """Return the first of the last axes that are summed, whose numbers lie side by side."""
+    run = len(shape)
+    while run and (run - 1 in axes or shape[run - 1] == 1):
+        run -= 1
+    return run
 
 
 def kept_index(shape: Sequence[Any], axes: Sequence[Any]) -> str:
@@ -369,7 +396,7 @@ def argument(text: CFunction, instruction: Instruction) -> Iterator[str]:
     """Yield the loop of `argmax` or `argmin`: the first place, that of NaN where there is one."""
     node: Any = instruction.node
     source, shape = instruction.inputs[0], text.shape(instruction.inputs[0])
-    if node.axis is None or instruction.operand_types[0] is None or instruction.operand_types[0].dtype != np.float64:
+    if node.axis is None or not _is_double(instruction.operand_types[0]):
         raise Unborrowed("only places of doubles along one axis are written in C")
     axis, sign = node.axis % len(shape), ">" if instruction.op == "argmax" else "<"
     head, element = text.result(instruction, "0")

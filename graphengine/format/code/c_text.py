@@ -88,17 +88,15 @@ def c_text(content: CContent) -> str:
 
 def _head(content: CContent) -> str:
     sizes = ", ".join(f"{name} = {size}" for name, size in content.sizes.items())
-    made = (
-        f"Made by graphengine {__version__} from the model '{remark(content.name)}'{f' for {sizes}' if sizes else ''}."
-    )
+    made_for = f" for {sizes}" if sizes else ""
     lines = [
         f"/* {remark(content.description) or remark(content.name)}",
         "",
-        f"   {made}",
+        f"   Made by graphengine {__version__} from the model '{remark(content.name)}'{made_for}.",
         "   Compile it with cc -O2 -ffp-contract=off and link it with -lm. Arrays have their numbers row by row.",
         "   A function keeps its arrays between calls, so one thread at a time may call it. */",
         "",
-        *[f"#include <{name}.h>" for name in ("math", "stdbool", "stdint", "string")],
+        *map("#include <{}.h>".format, ("math", "stdbool", "stdint", "string")),
         "",
     ]
     return "\n".join(lines)
@@ -133,15 +131,25 @@ def _function(part: CPart, prefix: str, remarks: Mapping[str, str]) -> str:
     graph, names = part.graph, Names(RESERVED, ascii_only=True)
     sources = part.read_sources
     outputs = [name for name in part.outputs if name not in part.carried]
-    arguments = [_argument(name, part, names) for name in sources]
-    arguments += [f"{c_type(graph.types[graph.outputs[name]])} *{names[f'out/{name}']}" for name in outputs]
+    arguments = ", ".join(_arguments(part, sources, outputs, names)) or "void"
     function = CFunction(graph, names)
     lines = [f"/* {part.title}", "", *_described(part, sources, outputs, names, remarks), " */"]
-    lines += [f"void {prefix}_{part.name}({', '.join(arguments) or 'void'}) {{"]
+    lines += [f"void {prefix}_{part.name}({arguments}) {{"]
     lines += [_boxed(c_type(graph.types[name]), names[name]) for name in part.given if name in sources]
     body = _body(function, part, names, outputs)
-    lines += [f"    (void){names[each]};" for each in sources if not _is_read(names[each], body)]
-    return "\n".join([*lines, *[f"    {line}" for line in body], "}", ""])
+    lines += [f"    {line}" for line in [*_unread(sources, names, body), *body]]
+    return "\n".join([*lines, "}", ""])
+
+
+def _arguments(part: CPart, sources: Sequence[str], outputs: Sequence[str], names: Names) -> list[str]:
+    graph = part.graph
+    read = [_argument(name, part, names) for name in sources]
+    return read + [f"{c_type(graph.types[graph.outputs[name]])} *{names[f'out/{name}']}" for name in outputs]
+
+
+def _unread(sources: Sequence[str], names: Names, body: Sequence[str]) -> list[str]:
+    """Lines that keep a compiler from complaining of arguments that nothing reads."""
+    return [f"(void){names[each]};" for each in sources if not _is_read(names[each], body)]
 
 
 def _boxed(kind: str, name: str) -> str:
@@ -190,9 +198,11 @@ def _written(
         yield f"static {c_type(graph.types[value])} {copy}[{size}];"
         yield f"memcpy({copy}, {function.name(value)}, sizeof {copy});"
     for target, value in [*written, *changed]:
-        kind = graph.types[value]
-        if kind.shape == ():
-            yield f"{target}[0] = {f'{kept[value]}[0]' if value in kept else function.element(value)};"
-        else:
-            source = kept.get(value, function.name(value))
-            yield f"memcpy({target}, {source}, {count_of(kind.shape)} * sizeof *{target});"
+        yield _assignment(function, target, value, kept.get(value), graph.types[value].shape)
+
+
+def _assignment(function: CFunction, target: str, value: str, copy: str | None, shape: Sequence[Any]) -> str:
+    """A line that writes a value, or the copy of it that was kept."""
+    if shape == ():
+        return f"{target}[0] = {f'{copy}[0]' if copy else function.element(value)};"
+    return f"memcpy({target}, {copy or function.name(value)}, {count_of(shape)} * sizeof *{target});"

@@ -69,12 +69,8 @@ class _Folding(ast.NodeTransformer):
         left, (operator, *more), (right, *_) = node.left, node.ops, node.comparators
         if more or not isinstance(right, ast.Constant):
             return node
-        if isinstance(operator, (ast.Is, ast.IsNot)) and right.value is None and _is_known(left):
-            same = isinstance(left, ast.Constant) and left.value is None
-            return ast.Constant(same == isinstance(operator, ast.Is))
-        if isinstance(operator, (ast.Eq, ast.NotEq)) and isinstance(left, ast.Constant):
-            return ast.Constant((left.value == right.value) == isinstance(operator, ast.Eq))
-        return node
+        same = _are_same(operator, left, right)
+        return node if same is None else ast.Constant(same == isinstance(operator, (ast.Is, ast.Eq)))
 
 
 def _is_reduction(function: ast.expr) -> bool:
@@ -128,3 +124,12 @@ def _number(value: float) -> ast.expr:
     negative = str(value).startswith("-")
     digits = ast.Constant(-value if negative else value)
     return ast.UnaryOp(ast.USub(), digits) if negative else digits
+
+
+def _are_same(operator: ast.cmpop, left: ast.expr, right: ast.Constant) -> bool | None:
+    """Whether two sides are the same; None where that is not known, or not what is compared."""
+    if isinstance(operator, (ast.Is, ast.IsNot)) and right.value is None and _is_known(left):
+        return isinstance(left, ast.Constant) and left.value is None
+    if isinstance(operator, (ast.Eq, ast.NotEq)) and isinstance(left, ast.Constant):
+        return bool(left.value == right.value)
+    return None

@@ -27,11 +27,15 @@ class Names(dict[str, str]):
             name = f"{name}_value"
         if not name.isidentifier() or name.startswith("__") or "v__" in name[:3]:
             name = f"value_{_ASCII.sub('_', name).strip('_')}"
+        self[value] = chosen = self._free(name)
+        return chosen
+
+    def _free(self, name: str) -> str:
+        """Take a name, with a number if it is taken."""
         chosen, count = name, 2
         while chosen in self._taken:
             chosen, count = f"{name}_{count}", count + 1
         self._taken.add(chosen)
-        self[value] = chosen
         return chosen
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphengine.format.code.borrowing import Borrowed, method_of
@@ -101,22 +101,12 @@ class Calls:
             made = [self.template(node.node, node.inputs) for node in body.nodes]
             names = Names({*self.borrowed.names, *keyword.kwlist})
             name = self.borrowed.define(names[body.name], None)
-            lines = [f"def {name}({', '.join(names[each] for each in body.inputs)}):"]
-            for node, template in zip(body.nodes, made, strict=True):
-                outputs = ", ".join(names[each] for each in node.outputs)
-                lines.append(f"    {outputs} = {_placed(template, node.inputs, names)}")
-            results = [names[each] for each in body.results.values()]
-            lines.append(f"    return ({', '.join(results)}{',' * (len(results) == 1)})")
-            self.borrowed.texts.append("\n".join(lines))
+            self.borrowed.texts.append("\n".join(_body_lines(body, name, made, names)))
             self._bodies[body.digest] = name
         return self._bodies[body.digest]
 
     def _call(self, node: Node, operands: Sequence[Any]) -> ast.expr:
-        attributes = [
-            ast.keyword(name, literal(getattr(node, name)))
-            for name, field in type(node).model_fields.items()
-            if field.is_required() or getattr(node, name) != field.default
-        ]
+        attributes = [ast.keyword(name, literal(value)) for name, value in _attributes(node).items()]
         made = ast.Call(ast.Name(self.borrowed.of_class(type(node)), ast.Load()), [], attributes)
         given = list(operands)
         while given and isinstance(given[-1], ast.Constant) and given[-1].value is None:
@@ -125,18 +115,14 @@ class Calls:
 
     def _inline(self, node: Node, operands: Sequence[Any]) -> ast.expr | None:
         """A `forward` that is one expression, if it is."""
-        cls = next(base for base in type(node).__mro__ if "forward" in vars(base))
-        method = method_of(cls, "forward") if issubclass(cls, Node) else None
-        if method is None:
-            raise Unborrowed("its forward is not defined in its class")
+        module, method = _forward_of(type(node))
         names = _operands_by_name(method.args, operands)
         if names is None:
             return None
-        filled = plain(_Filling(names, node).visit(copied(method)))
-        body = [each for each in filled.body if not isinstance(each, ast.Expr)]
-        if len(body) != 1 or not isinstance(body[0], ast.Return) or body[0].value is None or not _is_simple(body[0]):
+        expression = _only_expression(plain(_Filling(names, node).visit(copied(method))))
+        if expression is None:
             return None
-        return plain(self.borrowed.adapted(cls.__module__, ast.Expr(body[0].value))).value  # type: ignore[no-any-return]
+        return plain(self.borrowed.adapted(module, ast.Expr(expression))).value  # type: ignore[no-any-return]
 
 
 def _placed(template: str, operands: Sequence[Operand], names: Mapping[str, str]) -> str:
@@ -154,16 +140,47 @@ def _number(node: Constant) -> str:
     return f"np.{found.dtype.name}({ast.unparse(literal(found.item()))})"
 
 
+def _body_lines(body: GraphBody, name: str, made: Sequence[str], names: Names) -> Iterator[str]:
+    """The lines of a function of the model, from what was `made` of its nodes."""
+    yield f"def {name}({', '.join(names[each] for each in body.inputs)}):"
+    for node, template in zip(body.nodes, made, strict=True):
+        outputs = ", ".join(names[each] for each in node.outputs)
+        yield f"    {outputs} = {_placed(template, node.inputs, names)}"
+    results = [names[each] for each in body.results.values()]
+    yield f"    return ({', '.join(results)}{',' * (len(results) == 1)})"
+
+
+def _attributes(node: Node) -> dict[str, Any]:
+    """The attributes of a node that are not their defaults."""
+    values = {name: getattr(node, name) for name in type(node).model_fields}
+    fields = type(node).model_fields
+    return {name: each for name, each in values.items() if fields[name].is_required() or each != fields[name].default}
+
+
+def _forward_of(cls: type[Node]) -> tuple[str, ast.FunctionDef]:
+    """The module and the definition of the `forward` of a class."""
+    owner = next(base for base in cls.__mro__ if "forward" in vars(base))
+    method = method_of(owner, "forward") if issubclass(owner, Node) else None
+    if method is None:
+        raise Unborrowed("its forward is not defined in its class")
+    return owner.__module__, method
+
+
+def _only_expression(method: ast.FunctionDef) -> ast.expr | None:
+    """What a method returns, if it does nothing else and that is simple."""
+    body = [each for each in method.body if not isinstance(each, ast.Expr)]
+    if len(body) != 1 or not isinstance(body[0], ast.Return):
+        return None
+    return body[0].value if _is_simple(body[0]) else None
+
+
 def _operands_by_name(arguments: ast.arguments, operands: Sequence[Any]) -> dict[str, Any] | None:
     """The operands of a call by the names of the parameters; those of `*xs` as a list."""
     names = [each.arg for each in arguments.args[1:]]
     defaults = [None] * (len(names) - len(arguments.defaults)) + list(arguments.defaults)
-    given: dict[str, Any] = dict(zip(names, operands, strict=False))
-    for name, default in zip(names, defaults, strict=True):
-        if name not in given:
-            if default is None:
-                return None
-            given[name] = default
+    given: dict[str, Any] = {**dict(zip(names, defaults, strict=True)), **dict(zip(names, operands, strict=False))}
+    if None in given.values():
+        return None
     if arguments.vararg:
         given[arguments.vararg.arg] = list(operands[len(names) :])
     return given

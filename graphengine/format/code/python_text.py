@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import base64
+import itertools
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from textwrap import indent, wrap
 from typing import Any
@@ -158,17 +159,21 @@ def _writable(functions: Sequence[EmittedFunction]) -> tuple[list[EmittedFunctio
         expanding = _expanding(set(reasons))
         graphs = [dead_code(Rewriter(graph).run(expansion=expanding)) for graph in graphs]
         calls, reasons = _tried(graphs)
-    if reasons:
-        lacking = {node.id: node for graph in graphs for node in graph.nodes if node.op in reasons}
-        raise InvalidModelError([_problem(node, reasons[node.op]) for node in lacking.values()])
+    lacking = {node.id: _problem(node, reasons[node.op]) for node in _nodes_of(graphs) if node.op in reasons}
+    if lacking:
+        raise InvalidModelError(list(lacking.values()))
     return [replace(each, graph=graph) for each, graph in zip(functions, graphs, strict=True)], calls
+
+
+def _nodes_of(graphs: Iterable[Graph]) -> Iterator[GraphNode]:
+    return itertools.chain.from_iterable(graph.nodes for graph in graphs)
 
 
 def _tried(graphs: Sequence[Graph]) -> tuple[Calls, dict[str, str]]:
     """What writes the nodes of graphs, and the ops that cannot be written with the reasons."""
     reasons: dict[str, str] = {}
     calls = Calls(Borrowed(RESERVED, {} if any(map(_has_single, graphs)) else IN_BLOCKS))
-    for node in (node for graph in graphs for node in graph.nodes):
+    for node in _nodes_of(graphs):
         try:
             if node.op == "opaque_backward":
                 raise Unborrowed("it runs the backward of a node in Python")
@@ -196,17 +201,23 @@ def _problem(node: GraphNode, reason: str) -> Problem:
 
 def _function(function: EmittedFunction, calls: Calls, reserved: set[str], remarks: Mapping[str, str]) -> str:
     graph, names = function.graph, Names(reserved)
-    names.update({name: name for name in function.arguments})
-    lines = [f"def {function.head}:", f'    """{function.title}"""', *(f"    {each}" for each in function.before)]
-    lines += [f"    {line}" for line in _sources(graph, names, function.arguments, remarks)]
+    names.update(zip(function.arguments, function.arguments, strict=True))
+    inside = [*function.before, *_sources(graph, names, function.arguments, remarks)]
     body = list(_body(graph, names, calls, remarks))
     if body:
-        lines += ['    with np.errstate(all="ignore"):', *(f"        {line}" for line in body)]
-    returned = _dictionary({name: names[graph.outputs[name]] for name in function.outputs})
-    if function.carried:
-        new = {source: names[graph.outputs[output]] for output, source in function.carried.items()}
-        returned += f", {_dictionary(new, '**parameters')}"
-    return "\n".join([*lines, f"    return {returned}"])
+        inside += ['with np.errstate(all="ignore"):', *(f"    {line}" for line in body)]
+    lines = [f'"""{function.title}"""', *inside, f"return {_returned(function, names)}"]
+    return "\n".join([f"def {function.head}:", *(f"    {line}" for line in lines)])
+
+
+def _returned(function: EmittedFunction, names: Names) -> str:
+    """The outputs of a function as a dictionary, and what replaces the values that it carries."""
+    outputs = function.graph.outputs
+    returned = _dictionary({name: names[outputs[name]] for name in function.outputs})
+    if not function.carried:
+        return returned
+    new = {source: names[outputs[output]] for output, source in function.carried.items()}
+    return f"{returned}, {_dictionary(new, '**parameters')}"
 
 
 def _dictionary(names: Mapping[str, str], *first: str) -> str:
@@ -217,14 +228,14 @@ def _dictionary(names: Mapping[str, str], *first: str) -> str:
 def _sources(graph: Graph, names: Names, arguments: Sequence[str], remarks: Mapping[str, str]) -> Iterator[str]:
     """Lines that take the values a graph reads from `inputs` and `parameters`, in the model's dtypes."""
     used = {*graph.outputs.values()}.union(*[node.inputs for node in graph.nodes])
-    for name in (each for each in graph.sources if each in used):
+    for name in filter(used.__contains__, graph.sources):
         kind, about = graph.types[name], remark(remarks.get(name))
-        where = "inputs" if name in graph.inputs else "parameters"
         dtype = f"np.{kind.array_dtype.name}"
-        comment = f"  # {about}" if about else ""
         if name in arguments:
             yield f"{names[name]} = {dtype}({name})"
         else:
+            where = "inputs" if name in graph.inputs else "parameters"
+            comment = f"  # {about}" if about else ""
             yield f"{names[name]} = array({where}, {name!r}, {dtype}, {len(kind.shape)}){comment}"
 
 

@@ -122,10 +122,15 @@ def _cuts(emit: Emitter, applied: Applied) -> list[str]:
     """Return starts, stops, axes and steps as Slice takes them."""
     axes = by_axis(applied.axis, [0])
     starts, stops, steps = (by_axis(each, axes) for each in (applied.start, applied.stop, applied.step))
-    ends = [(0, LAST) if step > 0 else (LAST, FIRST) for step in steps]
-    begin = [end[0] if each is None else each for each, end in zip(starts, ends, strict=True)]
-    finish = [end[1] if each is None else each for each, end in zip(stops, ends, strict=True)]
+    ends = [_ends(*each) for each in zip(starts, stops, steps, strict=True)]
+    begin, finish = [start for start, _ in ends], [stop for _, stop in ends]
     return [emit.vector(each) for each in (begin, finish, axes, steps)]
+
+
+def _ends(start: int | None, stop: int | None, step: int) -> tuple[int, int]:
+    """Return where a slice begins and ends; Slice has numbers for the ends of an axis."""
+    first, last = (0, LAST) if step > 0 else (LAST, FIRST)
+    return first if start is None else start, last if stop is None else stop
 
 
 @exports("slice_add")

@@ -41,7 +41,7 @@ def defaults_of(schema: Any) -> dict[str, Any]:
 
 def body_of(schema: Any, node: Any, version: int, values: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
     """Return the `FunctionProto` that a schema has for a node with these attributes, None if there is none."""
-    onnx = optional("onnx", "onnx")
+    onnx, text = optional("onnx", "onnx"), b""
     if schema is None:
         return None
     if schema.has_function:
@@ -51,8 +51,6 @@ def body_of(schema: Any, node: Any, version: int, values: Sequence[Any], attribu
         types = [_type_proto(onnx, value).SerializeToString() for value in values]
         resolved = _resolved(onnx, node, attributes).SerializeToString()
         text = schema.get_context_dependent_function_with_opset_version(newest, resolved, types)
-    else:
-        return None
     return onnx.FunctionProto.FromString(text) if text else None
 
 
@@ -82,13 +80,17 @@ def inferred_types(node: Any, values: Sequence[Any], opsets: Mapping[str, int]) 
     schema = schema_of(node.op_type, domain, opsets.get(domain, 1))
     if schema is None or next(subgraphs(node), None) is not None:
         return {}
-    types = {name: _type_proto(onnx, value) for name, value in zip(node.input, values, strict=True) if name}
+    types = _input_types(onnx, node, values)
     imported = [onnx.helper.make_opsetid(name, version) for name, version in opsets.items()]
     try:
         found: dict[str, Any] = onnx.shape_inference.infer_node_outputs(schema, node, types, opset_imports=imported)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, TypeError, ValueError):
         return {}
     return found
+
+
+def _input_types(onnx: Any, node: Any, values: Sequence[Any]) -> dict[str, Any]:
+    return {name: _type_proto(onnx, value) for name, value in zip(node.input, values, strict=True) if name}
 
 
 def _type_proto(onnx: Any, value: Any) -> Any:

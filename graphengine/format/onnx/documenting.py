@@ -10,6 +10,7 @@ import numpy as np
 
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.format.documents import ModelDocument
+from graphengine.format.entries import only
 from graphengine.format.onnx.importing import Importer
 from graphengine.format.onnx.renaming import NewNames, valid
 from graphengine.format.saving import graph_document
@@ -65,36 +66,41 @@ def _known(importer: Importer, name: str | None) -> str | None:
 def _graph(
     importer: Importer, outputs: Mapping[str, Any], freeze: list[str], limits: Limits
 ) -> tuple[Graph, dict[str, Any]]:
-    draft = importer.draft
+    draft, proto = importer.draft, importer.proto
     nodes = reachable(draft.nodes, [each.name for each in outputs.values()])
     stored = _stored(draft, nodes, outputs)
-    renamed = _renamed(importer, nodes, [name for name in draft.constants if name in stored])
+    renamed = _renamed(importer, nodes, list(filter(stored.__contains__, draft.constants)))
     frozen = {*draft.frozen, *draft.constants, *_single(stored), *_matching(freeze, stored, importer.names.table)}
     parameters = {
         renamed.get(name, name): _parameter(array, draft.storage.get(name), frozen=name in frozen)
         for name, array in stored.items()
     }
-    public = NewNames()
-    targets = {public.given(name): _reference(each.name, renamed) for name, each in outputs.items()}
-    importer.names.table.update(public.table)
     graph = Graph(
-        importer.proto.graph.name[:200] or "model",
+        proto.graph.name[:200] or "model",
         _inputs(importer),
         parameters,
         {},
         [_node(node, renamed) for node in nodes],
-        targets,
+        _targets(importer, outputs, renamed),
         dtype=_dtype([*draft.inputs.values(), *[each.type for each in parameters.values()]]),
-        description=importer.proto.graph.doc_string or importer.proto.doc_string or None,
+        description=proto.graph.doc_string or proto.doc_string or None,
         limits=limits,
     )
     return graph, dict(zip(parameters, stored.values(), strict=True))
 
 
+def _targets(importer: Importer, outputs: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of the outputs, by names that a file may have."""
+    public = NewNames()
+    targets = {public.given(name): _reference(each.name, renamed) for name, each in outputs.items()}
+    importer.names.table.update(public.table)
+    return targets
+
+
 def _stored(draft: Any, nodes: Iterable[GraphNode], outputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arrays that nodes and outputs read."""
     read = {each.name for each in outputs.values()}.union(*[node.inputs for node in nodes])
-    return {name: array for name, array in {**draft.weights, **draft.constants}.items() if name in read}
+    return only({**draft.weights, **draft.constants}, read)
 
 
 def _parameter(array: Any, storage: Any, *, frozen: bool) -> Parameter:
@@ -141,11 +147,10 @@ def _matching(patterns: list[str], names: Iterable[str], before: Mapping[str, st
     """Return the names that fit a pattern as they are, or as they were `before` in the file."""
     found = set()
     for pattern in patterns:
-        fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern) or _fits(before.get(name), pattern)]
+        fitting = [name for name in names if any(_fits(each, pattern) for each in (name, before.get(name)))]
         if not fitting and pattern != "*":
-            raise UsageError(
-                f"no parameter fits '{pattern}'", code="GE402", hint=did_you_mean(pattern, names, "parameters")
-            )
+            hint = did_you_mean(pattern, names, "parameters")
+            raise UsageError(f"no parameter fits '{pattern}'", code="GE402", hint=hint)
         found.update(fitting)
     return found
 
@@ -168,15 +173,15 @@ def _provenance(importer: Importer) -> dict[str, Any]:
 
 
 def _notes(importer: Importer, graph: Graph) -> list[str]:
-    notes = []
-    for name, count in importer.tensors.narrow.items():
-        where = counted(count, "tensor") if count else "inputs"
-        notes.append(f"values of {name} are computed in float32, so results may differ in the last digits: {where}")
-    frozen = [name for name, each in graph.parameters.items() if not each.trainable]
+    notes = [_narrow_note(name, count) for name, count in importer.tensors.narrow.items()]
+    frozen = sum(not each.trainable for each in graph.parameters.values())
     if frozen:
-        notes.append(
-            f"{len(frozen)} of {counted(len(graph.parameters), 'parameter')} from the file will not be trained"
-        )
+        notes.append(f"{frozen} of {counted(len(graph.parameters), 'parameter')} from the file will not be trained")
     if importer.names.table:
         notes.append(f"{counted(len(importer.names.table), 'name')} changed; metadata has the table")
     return notes
+
+
+def _narrow_note(name: str, count: int) -> str:
+    where = counted(count, "tensor") if count else "inputs"
+    return f"values of {name} are computed in float32, so results may differ in the last digits: {where}"

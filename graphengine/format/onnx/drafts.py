@@ -6,7 +6,9 @@ reshape, it stays what it is. A shape that is known in part is an array of integ
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from graphengine.ir.nodes import Operand, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ops.families.shaping import quotient
 from graphengine.ops.node import Node
+from graphengine.ops.numbers import encode_number
 from graphengine.ops.shapes import ArrayType, PythonNumber, product
 
 WEAK = {
@@ -87,22 +90,25 @@ class Draft(Recorder):
 
     def doubts(self, values: Sequence[Any]) -> list[bool]:
         """Return of each value that follows from a stand-in whether it is doubtful."""
-        cells = [each for value in values for each in (value.flat if _has_symbols(value) else [value])]
-        return [self.doubtful[each.name] for each in cells if isinstance(each, Symbol) and each.name in self.doubtful]
+        return [self.doubtful[each.name] for each in _symbols_in(values) if each.name in self.doubtful]
 
     def as_symbol(self, value: Any) -> Any:
         """Return the operand for a weight, a constant or sizes in the graph."""
         if isinstance(value, Symbol):
             return value
         if isinstance(value, Weight):
-            if id(value) not in self._symbols:
-                self.weights[value.name], self.storage[value.name] = value.array, value.storage
-                self._symbols[id(value)] = value, self.declare(value.name, ArrayType(value.array.shape, value.dtype))
-            return self._symbols[id(value)][1]
+            return self._parameter(value)
         array = np.asarray(value)
         if array.dtype == object:
             return self._sizes_symbol(array)
         return self._scalar(array) if array.ndim == 0 else self._stored(array)
+
+    def _parameter(self, weight: Weight) -> Symbol:
+        """Return the one symbol of a weight."""
+        if id(weight) not in self._symbols:
+            self.weights[weight.name], self.storage[weight.name] = weight.array, weight.storage
+            self._symbols[id(weight)] = weight, self.declare(weight.name, ArrayType(weight.array.shape, weight.dtype))
+        return self._symbols[id(weight)][1]
 
     def inputs_of(self, value: Symbol) -> list[str]:
         """Return the inputs that a value depends on."""
@@ -122,11 +128,14 @@ class Draft(Recorder):
             message = f"as ops of this package the model has more than {self._most:,} nodes"
             raise InvalidModelError(message, code="GE132", hint="load it with larger limits")
         found = super().emit(op, node, operands, name)
+        self._inherit_doubts(operands, found if isinstance(found, tuple) else (found,))
+        return found
+
+    def _inherit_doubts(self, operands: Sequence[Operand], results: Sequence[Any]) -> None:
+        """Let results follow from a stand-in if an operand does, and be doubtful if one is."""
         doubts = [self.doubtful[each] for each in operands if each in self.doubtful]
         if doubts:
-            results = found if isinstance(found, tuple) else (found,)
             self.doubtful.update(dict.fromkeys([each.name for each in results], any(doubts)))
-        return found
 
     def freeze(self, *values: Any) -> None:
         """Leave weights out of what is trained."""
@@ -134,12 +143,12 @@ class Draft(Recorder):
 
     def computed(self, value: Any) -> Any:
         """Return a value for computing: sizes that are known in part become a symbol."""
-        return self.as_symbol(value) if _has_symbols(value) else value
+        return self.as_symbol(value) if are_sizes(value) else value
 
     def _scalar(self, array: np.ndarray[Any, Any]) -> Symbol:
         number: Any = array.item()
-        if array.dtype.kind == "f" and not np.isfinite(array):
-            number = "NaN" if np.isnan(array) else "Infinity" if array > 0 else "-Infinity"
+        if array.dtype.kind == "f":
+            number = encode_number(number)
         elif array.dtype.kind == "b":
             number = int(number)
         node = self.instance("constant", {"value": number, "dtype": array.dtype.name})
@@ -162,10 +171,12 @@ class Draft(Recorder):
         whole = self._whole_shape(array)
         if whole is not None:
             return whole
-        parts = [each if isinstance(each, Symbol) else np.asarray(each, np.int64) for each in array.reshape(-1)]
-        cells = [each.astype("int64") if isinstance(each, Symbol) else self._scalar(each) for each in parts]
+        cells = [self._size_symbol(each) for each in array.reshape(-1)]
         vector = self.apply("stack", cells, {"axis": 0}) if array.ndim else cells[0]
         return vector if array.ndim < 2 else vector.reshape(array.shape)
+
+    def _size_symbol(self, size: Any) -> Any:
+        return size.astype("int64") if isinstance(size, Symbol) else self._scalar(np.asarray(size, np.int64))
 
     def _whole_shape(self, array: np.ndarray[Any, Any]) -> Any:
         """Return the shape of a value that has exactly these sizes, if there is one."""
@@ -184,22 +195,26 @@ class Draft(Recorder):
 
     def left_size(self, x: Symbol, sizes: Sequence[Any]) -> Any:
         """Return the size that is -1 in a reshape of x to sizes, as an integer or a symbol; None if it is not known."""
-        texts = [self.size_text(each) for each in sizes if isinstance(each, Symbol) or each != -1]
+        texts = [self.size_text(each) for each in sizes if not is_left_open(each)]
         whole, rest = product(x.type.shape), product(texts)
         if whole is None or not rest:
             return None
         divide: Callable[..., Any] = quotient
         left = divide(whole, rest)
-        if isinstance(left, int) or left not in self._axes:
-            return left if isinstance(left, int) else None
-        name, axis = self._axes[left]
+        return left if isinstance(left, int) else self._size_named(left)
+
+    def _size_named(self, text: str) -> Any:
+        """Return the symbol of a size of an input, None for any other text."""
+        if text not in self._axes:
+            return None
+        name, axis = self._axes[text]
         return self.size_of(Symbol(self, name, self.types[name]), axis)
 
     def _operands(self, op: str, inputs: Sequence[Any]) -> tuple[tuple[Operand, ...], dict[str, Any]]:
-        dtypes = {each.dtype for each in inputs if isinstance(each, Symbol) and not is_size(each)}
-        weak = op in WEAK and len(dtypes) == 1
-        lifted = [self._literal(each, dtypes) if weak else each for each in inputs]
-        return super()._operands(op, lifted)
+        dtypes = _dtypes(inputs)
+        if op in WEAK and len(dtypes) == 1:
+            inputs = [self._literal(each, dtypes) for each in inputs]
+        return super()._operands(op, inputs)
 
     def _literal(self, value: Any, dtypes: set[np.dtype[Any]]) -> Any:
         """Return a constant as a Python number where its partner's dtype is its own."""
@@ -213,9 +228,25 @@ class Draft(Recorder):
         return super()._operand(value)
 
 
-def _has_symbols(value: Any) -> bool:
+def are_sizes(value: Any) -> bool:
     """Whether a value is an array of sizes that are known in part."""
     return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def is_left_open(size: Any) -> bool:
+    """Whether a size of a reshape follows from the others."""
+    return not isinstance(size, Symbol) and size == -1
+
+
+def _symbols_in(values: Sequence[Any]) -> list[Symbol]:
+    """Return the symbols among values and in arrays of sizes."""
+    cells = itertools.chain.from_iterable(value.flat if are_sizes(value) else [value] for value in values)
+    return [each for each in cells if isinstance(each, Symbol)]
+
+
+def _dtypes(inputs: Sequence[Any]) -> set[np.dtype[Any]]:
+    """Return the dtypes of symbols that are no sizes."""
+    return {each.dtype for each in inputs if isinstance(each, Symbol) and not is_size(each)}
 
 
 def is_size(value: Any) -> bool:
@@ -234,7 +265,7 @@ def normalized(value: Any) -> Any:
     """Return a result as rules take it: sizes in arrays of objects, those that are all known as int64."""
     if is_size(value):
         return boxed(value)
-    if isinstance(value, (Symbol, Weight)) or value is None or isinstance(value, list):
+    if isinstance(value, (Symbol, Weight, list, NoneType)):
         return value
     array = np.asarray(value)
     if array.dtype == object and all(isinstance(each, (int, np.integer)) for each in array.reshape(-1)):

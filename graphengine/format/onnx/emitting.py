@@ -129,10 +129,8 @@ class Emitter:
         if isinstance(result, tuple):
             for value, output in zip(result, applied.node.outputs, strict=True):
                 self.alias(value, self.renamed.get(output, output))
-            return
-        written = self.nodes[before:]
-        if written and result == written[-1].output[0]:
-            written[-1].output[0] = name
+        elif len(self.nodes) > before and result == self.nodes[-1].output[0]:
+            self.nodes[-1].output[0] = name
         else:
             self.alias(result, name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.extras import optional
+from graphengine.format.entries import only, without
 from graphengine.format.initializers import initial_value
 from graphengine.format.onnx import (
     array_rules,
@@ -108,20 +109,29 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     lowered, names = lowered_graph(graph, single=single)
     _refuse(_unknown(lowered, single=single))
     narrow = narrow_sources(lowered, values, wanted.replaceable)
-    renamed = {**names, **_renamed(lowered), **narrow.renamed()}
-    emit = Emitter(lowered.types, renamed, single=wanted.single)
-    for name, wide in narrow.renamed().items():
-        to = emit.tensor_type(emit.dtype(lowered.types[name]))
-        emit.nodes.append(emit.helper.make_node("Cast", [name], [wide], to=to))
-    emit.owners += [""] * len(emit.nodes)
+    emit = Emitter(lowered.types, {**names, **_renamed(lowered), **narrow.renamed()}, single=wanted.single)
+    _widen(emit, lowered, narrow)
     _refuse(_emitted(emit, lowered))
-    for name, value in lowered.outputs.items():
-        if renamed.get(value, value) != name:
-            emit.alias(renamed.get(value, value), name)
-            emit.owners.append("")
+    _name_outputs(emit, lowered)
     emit.called = with_functions(emit, wanted.calls, set(lowered.outputs), wanted.opset)
     _describe(emit, wanted.descriptions)
     return _joined(emit, lowered, values, wanted, narrow)
+
+
+def _widen(emit: Emitter, graph: Graph, narrow: NarrowSources) -> None:
+    """Write a Cast of each source that has 16 bits in the file."""
+    for name, wide in narrow.renamed().items():
+        to = emit.tensor_type(emit.dtype(graph.types[name]))
+        emit.nodes.append(emit.helper.make_node("Cast", [name], [wide], to=to))
+    emit.owners += [""] * len(emit.nodes)
+
+
+def _name_outputs(emit: Emitter, graph: Graph) -> None:
+    for name, value in graph.outputs.items():
+        own = emit.renamed.get(value, value)
+        if own != name:
+            emit.alias(own, name)
+            emit.owners.append("")
 
 
 def _describe(emit: Emitter, descriptions: Mapping[str, str]) -> None:
@@ -197,14 +207,9 @@ def _joined(
     emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: ExportRequest, narrow: NarrowSources
 ) -> OnnxParts:
     """Return the model that has what was emitted, with inputs, outputs and metadata."""
-    helper = emit.helper
-    sources: dict[str, Source] = {
-        **graph.inputs,
-        **{name: graph.sources[name] for name in graph.sources if name in wanted.replaceable},
-    }
+    sources: dict[str, Source] = {**graph.inputs, **only(graph.sources, wanted.replaceable)}
     defaults = _defaults(graph, values, wanted, sources)
-    wide = {name: emit.renamed.get(name, name) for name in {**sources, **defaults} if name not in narrow.types}
-    own = {name: wide.get(name, name) for name in {**sources, **defaults}}
+    own = _own_names(emit, {**sources, **defaults}, narrow)
     arrays = {own[name]: _array(emit, name, value) for name, value in defaults.items()} | narrow.values
     types = _types(emit, arrays, narrow)
     stored, beside = _stored(emit, arrays, types, wanted)
@@ -212,9 +217,14 @@ def _joined(
         tensor.doc_string = _description(graph.sources.get(tensor.name))
     inputs = [_declared(emit, own[name], source.type, source, types.get(name)) for name, source in sources.items()]
     outputs = [_declared(emit, name, graph.types[value]) for name, value in graph.outputs.items()]
-    tensors = [*stored, *_needed(emit, graph)]
-    made = helper.make_graph(emit.nodes, graph.name, inputs, outputs, tensors, doc_string=graph.description or "")
+    tensors, about = [*stored, *_needed(emit, graph)], graph.description or ""
+    made = emit.helper.make_graph(emit.nodes, graph.name, inputs, outputs, tensors, doc_string=about)
     return _checked(emit, _model(emit, made, graph, wanted), beside, types)
+
+
+def _own_names(emit: Emitter, names: Iterable[str], narrow: NarrowSources) -> dict[str, str]:
+    """Return the names in the model of what is read; one that is widened first keeps its own."""
+    return {name: name if name in narrow.types else emit.renamed.get(name, name) for name in names}
 
 
 def _needed(emit: Emitter, graph: Graph) -> list[Any]:
@@ -233,10 +243,15 @@ def _defaults(
     graph: Graph, values: Mapping[str, Any], wanted: ExportRequest, sources: Mapping[str, Source]
 ) -> dict[str, Any]:
     """Return the values of what is read and is no input, and those that the caller gives; not of sources if asked."""
-    read = {*graph.outputs.values(), *wanted.replaceable, *values}.union(*[node.inputs for node in graph.nodes])
-    kept = {name: source for name, source in graph.sources.items() if name in read and name not in graph.inputs}
+    kept = _read_sources(graph, {*wanted.replaceable, *values})
     found = {**{name: _value(name, source, values) for name, source in kept.items()}, **wanted.defaults}
-    return found if wanted.are_optional else {name: found[name] for name in found if name not in sources}
+    return found if wanted.are_optional else without(found, sources)
+
+
+def _read_sources(graph: Graph, wanted: set[str]) -> dict[str, Source]:
+    """Return parameters and state that nodes or outputs read, or that are wanted."""
+    read: set[Any] = {*graph.outputs.values(), *wanted}.union(*[node.inputs for node in graph.nodes])
+    return only(without(graph.sources, graph.inputs), read)
 
 
 def start_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:
@@ -283,16 +298,30 @@ def _stored(
     emit: Emitter, arrays: dict[str, np.ndarray[Any, Any]], types: dict[str, int], wanted: ExportRequest
 ) -> tuple[list[Any], dict[str, np.ndarray[Any, Any]]]:
     """Return the initializers that the model has, and the arrays that lie beside it."""
-    size = sum(array.nbytes for array in arrays.values())
-    external = size > LARGEST if wanted.external is None else wanted.external
-    if size > LARGEST and not external:
+    beside = _beside(arrays, wanted)
+    return [_tensor(emit, name, array, types[name]) for name, array in without(arrays, beside).items()], beside
+
+
+def _beside(arrays: dict[str, np.ndarray[Any, Any]], wanted: ExportRequest) -> dict[str, np.ndarray[Any, Any]]:
+    if not _is_external(sum(array.nbytes for array in arrays.values()), wanted):
+        return {}
+    return {name: array for name, array in arrays.items() if array.nbytes >= SMALLEST}
+
+
+def _is_external(size: int, wanted: ExportRequest) -> bool:
+    """Whether values of so many bytes lie beside the model: as the caller says, else if it cannot hold them."""
+    if wanted.external is None:
+        return size > LARGEST
+    if size > LARGEST and not wanted.external:
         message = f"the values have {size:,} bytes; an ONNX file holds at most {LARGEST:,}"
         raise UsageError(message, hint="let them be external data, or export fewer outputs")
-    beside = {name: array for name, array in arrays.items() if external and array.nbytes >= SMALLEST}
-    tensors = [emit.onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name not in beside]
-    for tensor in tensors:
-        tensor.data_type = types[tensor.name]  # NumPy has no bfloat16, so its bits came as integers
-    return tensors, beside
+    return wanted.external
+
+
+def _tensor(emit: Emitter, name: str, array: np.ndarray[Any, Any], kind: int) -> Any:
+    tensor = emit.onnx.numpy_helper.from_array(array, name)
+    tensor.data_type = kind  # NumPy has no bfloat16, so its bits came as integers
+    return tensor
 
 
 def _value(name: str, source: Any, values: Mapping[str, Any]) -> Any:

@@ -77,22 +77,31 @@ def vectorizer(call: OnnxCall) -> Any:
     return columns[0] if len(columns) == 1 else op("concat", axis=-1)(*columns)
 
 
+_NUMBERS = {"int64s": np.int64, "floats": np.float32}
+"""The kinds of attributes that are numbers."""
+
+
 @imports("LabelEncoder", domain=ML)
 def label_encoder(call: OnnxCall) -> Any:
     """Import a table of numbers: the value of the key that x equals, else the default."""
     x = call[0]
-    kinds = {"int64s": np.int64, "floats": np.float32}
-    keys, values = ([kind for kind in kinds if f"{part}_{kind}" in call.attributes] for part in ("keys", "values"))
-    if not keys or not values:
-        raise Unimportable("text has no counterpart")
-    known = np.asarray(call.get(f"keys_{keys[0]}"), x.dtype)
-    found = np.asarray(call.get(f"values_{values[0]}"), kinds[values[0]])
-    default = call.get(f"default_{values[0].removesuffix('s')}", -1 if values[0] == "int64s" else -0.0)
+    keys, values = _kind_of(call, "keys"), _kind_of(call, "values")
+    known = np.asarray(call.get(f"keys_{keys}"), x.dtype)
+    found = np.asarray(call.get(f"values_{values}"), _NUMBERS[values])
+    default = call.get(f"default_{values.removesuffix('s')}", -1 if values == "int64s" else -0.0)
     same = np.equal(np.expand_dims(x, -1), known)
     if np.isnan(known).any():
         same = np.logical_or(same, np.logical_and(np.expand_dims(np.not_equal(x, x), -1), np.isnan(known)))
     place = op("argmax", axis=-1)(cast(same, np.int64))
     return np.where(op("any", axis=-1)(same), taken(found, place, axis=0), np.asarray(default, found.dtype))
+
+
+def _kind_of(call: OnnxCall, part: str) -> str:
+    """Return the kind of the keys or values of a table, which must be numbers."""
+    kind = next((kind for kind in _NUMBERS if f"{part}_{kind}" in call.attributes), None)
+    if kind is None:
+        raise Unimportable("text has no counterpart")
+    return kind
 
 
 @imports("LinearRegressor", domain=ML)

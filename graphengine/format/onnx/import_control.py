@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from graphengine.format.onnx.drafts import Weight
 from graphengine.format.onnx.onnx_calls import Follows, NotKnownYet, OnnxCall, Unimportable, imports, is_known, op
-from graphengine.format.onnx.recorded_loops import FEW, looped
+from graphengine.format.onnx.recorded_loops import is_short, looped
 
 MOST_TRIPS = 2**12
 """Iterations of the longest loop that is unrolled."""
@@ -61,24 +61,45 @@ def _chosen(call: OnnxCall, condition: Any, x: Any, y: Any) -> Any:
 @imports("Loop")
 def loop(call: OnnxCall) -> Any:
     """Import the iterations of a loop whose number and conditions are known."""
-    body = call.get("body")
     count = trips(int(call.number(0, "M"))) if call.has(0) else MOST_TRIPS
-    goes_on: Any = not call.has(1) or bool(call.number(1, "cond"))
-    carried = [_value(call, place) for place in range(2, len(call))]
-    names = [each.name for each in body.input]
-    columns: list[list[Any]] = [[] for _ in range(len(body.output) - 1 - len(carried))]
+    run = _Unrolling(call, range(2, len(call)), ahead=1)
+    if _iterate(call, run, count) and not call.has(0):
+        raise Unimportable(f"at most {MOST_TRIPS:,} iterations are unrolled")
+    return [*run.carried, *[_column(call, column) for column in run.columns]]
+
+
+def _iterate(call: OnnxCall, run: _Unrolling, count: int) -> bool:
+    """Run iterations while the condition is true, at most so many; return whether it is true after them."""
+    goes_on = not call.has(1) or bool(call.number(1, "cond"))
     for number in range(count):
         if not goes_on:
             break
-        given = [np.asarray(number, np.int64), np.asarray(goes_on), *carried]
-        condition, *results = call.apply(body, dict(zip(names, given, strict=True)), f"{number}/")
+        (condition,) = run.step(number, [np.asarray(number, np.int64), np.asarray(goes_on)])
         goes_on = _is_true(condition)
-        carried = results[: len(carried)]
-        for column, value in zip(columns, results[len(carried) :], strict=True):
+    return goes_on
+
+
+class _Unrolling:
+    """The steps of a loop one by one: what is `carried` from one to the next, and a column of each further result.
+
+    The values at the `places` of a call are carried first. So many results of the body as are `ahead` come before them.
+    """
+
+    def __init__(self, call: OnnxCall, places: Iterable[int], ahead: int = 0) -> None:
+        self._call, self._body, self._ahead = call, call.get("body"), ahead
+        self._names = [each.name for each in self._body.input]
+        self.carried = [_value(call, place) for place in places]
+        self.columns: list[list[Any]] = [[] for _ in range(len(self._body.output) - ahead - len(self.carried))]
+
+    def step(self, number: int, before: Sequence[Any] = (), after: Sequence[Any] = ()) -> list[Any]:
+        """Run the body with what comes before and after the carried values, and return the results ahead of these."""
+        values = dict(zip(self._names, [*before, *self.carried, *after], strict=True))
+        results = self._call.apply(self._body, values, f"{number}/")
+        last = self._ahead + len(self.carried)
+        self.carried = results[self._ahead : last]
+        for column, value in zip(self.columns, results[last:], strict=True):
             column.append(value)
-    if goes_on and not call.has(0):
-        raise Unimportable(f"at most {MOST_TRIPS:,} iterations are unrolled")
-    return [*carried, *[_column(call, column) for column in columns]]
+        return results[: self._ahead]  # type: ignore[no-any-return]
 
 
 def _is_true(condition: Any) -> bool:
@@ -95,7 +116,7 @@ def _value(call: OnnxCall, place: int) -> Any:
 def _column(call: OnnxCall, values: list[Any]) -> Any:
     if not values:
         raise NotKnownYet("it has no iterations, so the shape of what it stacks is not known")
-    return stacked([call.draft.computed(value) for value in values], 0)
+    return _stacked(call, values, 0)
 
 
 @imports("Scan")
@@ -103,66 +124,68 @@ def scan(call: OnnxCall) -> Any:
     """Import the steps along sequences of known length."""
     if call.version < 9:
         raise Unimportable("before opset 9 it has a batch axis")
-    body, count = call.get("body"), call.get("num_scan_inputs")
+    count = call.get("num_scan_inputs")
     first = len(call) - count
-    carried = [_value(call, place) for place in range(first)]
-    axes = call.get("scan_input_axes") or [0] * count
-    backward = call.get("scan_input_directions") or [0] * count
-    lengths = {call.shape(first + place)[axis] for place, axis in enumerate(axes)}
-    if len(lengths) != 1:
-        raise Unimportable("its sequences differ in length")
-    length = lengths.pop()
-    if len(set(backward)) == 1 and not (isinstance(length, int) and length <= FEW):
-        return _recorded(call, body, carried, first, axes, reverse=bool(backward[0]))
+    axes, backward = (call.repeated(f"scan_input_{name}", count, 0) for name in ("axes", "directions"))
+    length = _common_length(call, first, axes)
+    if len(set(backward)) == 1 and not is_short(length):
+        return _recorded(call, first, axes, reverse=bool(backward[0]))
     if not isinstance(length, int):
         raise NotKnownYet("its sequences go in both directions, and their length is known only at run time")
-    return _unrolled(call, body, carried, length, list(zip(axes, backward, strict=True)))
+    return _unrolled(call, first, length, list(zip(axes, backward, strict=True)))
 
 
-def _unrolled(
-    call: OnnxCall, body: Any, carried: list[Any], length: int, sequences: Sequence[tuple[int, int]]
-) -> list[Any]:
+def _common_length(call: OnnxCall, first: int, axes: Sequence[int]) -> Any:
+    lengths = {call.shape(place)[axis] for place, axis in enumerate(axes, first)}
+    if len(lengths) != 1:
+        raise Unimportable("its sequences differ in length")
+    return lengths.pop()
+
+
+def _unrolled(call: OnnxCall, first: int, length: int, sequences: Sequence[tuple[int, int]]) -> list[Any]:
     """Return the results of a loop, step by step; of each sequence the axis and whether it goes backward."""
-    names, first = [each.name for each in body.input], len(carried)
-    columns: list[list[Any]] = [[] for _ in range(len(body.output) - first)]
+    run = _Unrolling(call, range(first))
     for number in range(trips(length)):
         parts = [
             part(call[place], length - 1 - number if back else number, axis)
             for place, (axis, back) in enumerate(sequences, first)
         ]
-        results = call.apply(body, dict(zip(names, [*carried, *parts], strict=True)), f"{number}/")
-        carried = results[:first]
-        for column, value in zip(columns, results[first:], strict=True):
-            column.append(value)
-    return [*carried, *_stacked_columns(call, columns)]
+        run.step(number, after=parts)
+    return [*run.carried, *_stacked_columns(call, run.columns)]
 
 
-def _recorded(
-    call: OnnxCall, body: Any, carried: list[Any], first: int, axes: list[int], *, reverse: bool
-) -> list[Any]:
+def _recorded(call: OnnxCall, first: int, axes: Sequence[int], *, reverse: bool) -> list[Any]:
     """Return the results of a loop that is recorded as a `scan`."""
+    body = call.get("body")
     names, count = [each.name for each in body.input], len(body.output) - first
 
     def step(states: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
         results = call.apply(body, dict(zip(names, [*states, *parts], strict=True)), "step/")
         return results[:first], results[first:]
 
-    stacking = call.get("scan_output_axes") or [0] * count
-    backward = call.get("scan_output_directions") or [0] * count
+    carried = [_value(call, place) for place in range(first)]
     whole = [call[place] for place in range(first, len(call))]
+    stacking = call.repeated("scan_output_axes", count, 0)
     found = looped(call.draft, step, carried, whole, axes, stacking, reverse=reverse)
-    stacked = [
+    return [*found[:first], *_in_direction(call, found[first:], stacking, reverse=reverse)]
+
+
+def _in_direction(call: OnnxCall, found: list[Any], axes: Sequence[int], *, reverse: bool) -> list[Any]:
+    """Return what a loop stacked, each in its own direction."""
+    backward = call.repeated("scan_output_directions", len(axes), 0)
+    return [
         each if bool(back) == reverse else np.flip(each, axis=axis)
-        for each, back, axis in zip(found[first:], backward, stacking, strict=True)
+        for each, back, axis in zip(found, backward, axes, strict=True)
     ]
-    return [*found[:first], *stacked]
 
 
 def _stacked_columns(call: OnnxCall, columns: list[list[Any]]) -> list[Any]:
-    axes = call.get("scan_output_axes") or [0] * len(columns)
-    backward = call.get("scan_output_directions") or [0] * len(columns)
-    ordered = [column[::-1] if back else column for column, back in zip(columns, backward, strict=True)]
-    if any(not column for column in ordered):
+    if not all(columns):
         raise NotKnownYet("its sequences are empty, so the shape of what it stacks is not known")
-    pairs = zip(ordered, axes, strict=True)
-    return [stacked([call.draft.computed(value) for value in column], axis) for column, axis in pairs]
+    axes, backward = (call.repeated(f"scan_output_{name}", len(columns), 0) for name in ("axes", "directions"))
+    along = zip(columns, backward, axes, strict=True)
+    return [_stacked(call, column[::-1] if back else column, axis) for column, back, axis in along]
+
+
+def _stacked(call: OnnxCall, column: list[Any], axis: int) -> Any:
+    return stacked([call.draft.computed(value) for value in column], axis)

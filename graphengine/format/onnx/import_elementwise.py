@@ -6,7 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.onnx.onnx_calls import MICROSOFT, OnnxCall, Unimportable, cast, constant, imports, is_known, op
+from graphengine.format.onnx.drafts import are_sizes
+from graphengine.format.onnx.onnx_calls import (
+    MICROSOFT,
+    OnnxCall,
+    Unimportable,
+    are_arrays,
+    cast,
+    constant,
+    imports,
+    is_known,
+    op,
+)
 from graphengine.ir.recording import Symbol
 
 UNARY = {
@@ -146,7 +157,7 @@ def equal(call: OnnxCall) -> Any:
     """Import equality; a size that is not known differs from each negative number."""
     x, y = pair(call)
     for sizes, other in ((x, y), (y, x)):
-        if isinstance(sizes, np.ndarray) and sizes.dtype == object and is_known(other) and np.all(other < 0):
+        if are_sizes(sizes) and is_known(other) and np.all(other < 0):
             return np.broadcast_arrays(np.zeros(sizes.shape, bool), np.zeros(other.shape, bool))[0]
     return np.equal(call.draft.computed(x), call.draft.computed(y))
 
@@ -167,10 +178,10 @@ def negation(call: OnnxCall) -> Any:
 @imports("Where")
 def where(call: OnnxCall) -> Any:
     """Import a choice; of sizes by a known condition."""
-    condition, x, y = (call.size(place) for place in range(3))
-    if is_known(condition) and all(isinstance(each, np.ndarray) for each in (x, y)):
+    condition, x, y = map(call.size, range(3))
+    if is_known(condition) and are_arrays(x, y):
         return np.where(condition, x, y)
-    return np.where(*[call.draft.computed(each) for each in (condition, x, y)])
+    return np.where(*map(call.draft.computed, (condition, x, y)))
 
 
 @imports("Max", "Min", "Sum", "Mean")
@@ -224,10 +235,15 @@ def identity(call: OnnxCall) -> Any:
 @imports("Dropout")
 def dropout(call: OnnxCall) -> Any:
     """Import nothing: a model that is imported predicts."""
-    if call.has(2) and call.number(2, "training_mode") and call.has(1) and call.number(1, "ratio"):
+    if _is_given(call, 2, "training_mode") and _is_given(call, 1, "ratio"):
         raise Unimportable("it drops values in training mode, by random numbers of the runtime")
     x = call[0]
     return (x, np.equal(x, x)) if call.wants(1) else x
+
+
+def _is_given(call: OnnxCall, place: int, name: str) -> bool:
+    """Whether an optional input is a number other than 0."""
+    return call.has(place) and bool(call.number(place, name))
 
 
 @imports("Relu")

@@ -61,10 +61,11 @@ class Findings:
         """Yield a problem for each op and reason."""
         for (what, reason), places in self._reasons.items():
             names = list(places)
-            fix = sorted({each for inputs in places.values() for each in inputs})
+            fix = sorted(set().union(*places.values()))
             hint = f"give the value of {enumerated(fix)}, which makes a constant of it" if fix else None
-            where = f"{counted(len(names), 'node')} ({enumerated(names)})" if what not in _DECLARED else names[0]
-            subject = f"op '{what}'" if what not in _DECLARED else what
+            subject, where = what, names[0]
+            if what not in _DECLARED:
+                subject, where = f"op '{what}'", f"{counted(len(names), 'node')} ({enumerated(names)})"
             yield Problem("GE306", f"{subject} cannot be imported: {reason}: {where}", hint, node=names[0])
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from graphengine.format.onnx.import_shapes import padded
+from graphengine.format.onnx.import_windows import pads_of, spans_of, steps_of, window
 from graphengine.format.onnx.onnx_calls import MICROSOFT, OnnxCall, Unimportable, bounded, cast, constant, imports, op
-from graphengine.ops.shapes import ArrayType
+from graphengine.ops.shapes import ArrayType, are_integers
 
 
 @imports("MatMul")
@@ -18,29 +20,26 @@ from graphengine.ops.shapes import ArrayType
 def matmul(call: OnnxCall) -> Any:
     """Import the product of matrices; onnxruntime's may transpose and scale."""
     x, y = call[0], call[1]
-    x, y = (
-        np.transpose(each, (*range(each.ndim - 2), each.ndim - 1, each.ndim - 2)) if call.get(name, 0) else each
-        for each, name in ((x, "transA"), (y, "transB"))
-    )
-    z = op("matmul")(x, y)
-    alpha = call.get("alpha", 1.0)
-    return z if alpha == 1 else z * constant(alpha, z)
+    return _scaled(op("matmul")(_turned(call, x, "transA"), _turned(call, y, "transB")), call.get("alpha", 1.0))
+
+
+def _turned(call: OnnxCall, x: Any, name: str) -> Any:
+    """Return matrices, transposed if an attribute says so."""
+    return np.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)) if call.get(name, 0) else x
+
+
+def _scaled(x: Any, factor: float) -> Any:
+    return x if factor == 1 else x * constant(factor, x)
 
 
 @imports("Gemm")
 def gemm(call: OnnxCall) -> Any:
     """Import alpha * A @ B + beta * C."""
-    x, y = (
-        np.transpose(each) if call.get(name, 0) else each
-        for each, name in zip(call.all, ("transA", "transB"), strict=False)
-    )
-    z = op("matmul")(x, y)
-    alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
-    z = z if alpha == 1 else z * constant(alpha, z)
-    if not call.has(2):
-        return z
-    c = call[2]
-    return z + (c if beta == 1 else c * constant(beta, c))
+    x, y, *added = call.all
+    x = np.transpose(x) if call.get("transA", 0) else x
+    y = np.transpose(y) if call.get("transB", 0) else y
+    z = _scaled(op("matmul")(x, y), call.get("alpha", 1.0))
+    return z + _scaled(added[0], call.get("beta", 1.0)) if added else z
 
 
 @imports("Einsum")
@@ -54,45 +53,6 @@ def einsum(call: OnnxCall) -> Any:
 def det(call: OnnxCall) -> Any:
     """Import the determinant."""
     return op("det")(call[0])
-
-
-def window(call: OnnxCall, kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Return stride, dilation and padding of a window over the last axes."""
-    axes = len(kernel)
-    strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
-    auto = call.text("auto_pad", "NOTSET")
-    if auto in ("NOTSET", ""):
-        pads = call.get("pads") or [0] * 2 * axes
-        pairs = tuple(zip(pads[:axes], pads[axes:], strict=True))
-    elif auto == "VALID":
-        pairs = ((0, 0),) * axes
-    else:
-        pairs = _same_pairs(call, auto == "SAME_LOWER", strides, spans_of(kernel, steps))
-    return {"stride": strides, "dilation": steps, "padding": pairs}
-
-
-def _same_pairs(call: OnnxCall, lower: bool, strides: tuple[int, ...], spans: list[int]) -> Any:
-    """Return the padding with which a window fits for each stride, "same" where that depends on unknown sizes."""
-    sizes = call.shape(0)[2 : 2 + len(spans)]
-    is_open = [stride > 1 and not isinstance(size, int) for size, stride in zip(sizes, strides, strict=True)]
-    if any(is_open) and not lower:
-        return "same"
-    if any(is_open):
-        call.static(0, range(2, 2 + len(spans)))
-    known = [size if isinstance(size, int) else 1 for size in sizes]  # with a stride of 1 all give the same
-    return tuple(same(lower, *each) for each in zip(known, strides, spans, strict=True))
-
-
-def spans_of(kernel: tuple[int, ...], steps: tuple[int, ...]) -> list[int]:
-    """Return how many values a window reaches over, along each axis."""
-    return [step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True)]
-
-
-def same(lower: bool, size: int, stride: int, span: int) -> tuple[int, int]:
-    """Return the padding with which there are size / stride windows, rounded up."""
-    missing = max(0, (-(-size // stride) - 1) * stride + span - size)
-    half = missing // 2
-    return (missing - half, half) if lower else (half, missing - half)
 
 
 @imports("Conv")
@@ -134,14 +94,14 @@ def convolved(call: OnnxCall, x: Any, weight: Any, kernel: tuple[int, ...], fiel
 
 @imports("ConvTranspose")
 def conv_transpose(call: OnnxCall) -> Any:
-    """Import a transposed convolution as the fold of a product."""
+    """Import a transposed convolution: of images as an op, else as the fold of a product."""
     x, weight = call[0], call[1]
     axes = call.rank() - 2
     groups = call.get("group", 1)
-    strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
-    extras = tuple(call.get("output_padding") or (0,) * axes)
+    strides, steps = steps_of(call, axes)
+    extras = call.repeated("output_padding", axes, 0)
     pads = _plain_pads(call, axes)
-    if axes == 2 and pads is not None and all(extra < stride for extra, stride in zip(extras, strides, strict=True)):
+    if axes == 2 and pads is not None and all(map(operator.lt, extras, strides)):
         fields = {"stride": strides, "padding": pads, "output_padding": extras, "dilation": steps, "groups": groups}
         return op("conv_transpose2d", **fields)(x, weight, *([call[2]] if call.has(2) else []))
     z = _margins(*_scattered(call, strides, steps, extras, groups))
@@ -169,33 +129,39 @@ def _scattered(
 
 
 def _margins(z: Any, margins: Any) -> Any:
-    from graphengine.format.onnx.import_shapes import cropped
+    from graphengine.format.onnx.import_shapes import added_widths, cropped
 
-    z = cropped(z, margins)
-    wide = [(max(before, 0), max(after, 0)) for before, after in margins]
+    z, wide = cropped(z, margins), added_widths(margins)
     return padded(z, wide, 0.0) if any(map(any, wide)) else z
 
 
 def _plain_pads(call: OnnxCall, axes: int) -> Any:
     """Return the padding if it is given, and not negative."""
-    pads = (call.text("auto_pad", "NOTSET") != "VALID" and call.get("pads")) or [0] * 2 * axes
-    is_given = call.get("output_shape") is None and not call.text("auto_pad", "NOTSET").startswith("SAME")
-    return tuple(zip(pads[:axes], pads[axes:], strict=True)) if is_given and min(pads) >= 0 else None
+    if call.get("output_shape") is not None or call.text("auto_pad", "NOTSET").startswith("SAME"):
+        return None
+    pads = pads_of(call, axes)
+    return pads if min(map(min, pads)) >= 0 else None
 
 
 def _transposed_pads(call: OnnxCall, full: list[int], sizes: Any, strides: Any) -> list[tuple[int, int]]:
     """Return what is cut off before and after each axis."""
-    axes, auto = len(full), call.text("auto_pad", "NOTSET")
-    wanted = call.get("output_shape")
-    if wanted is None and auto in ("SAME_UPPER", "SAME_LOWER"):
-        wanted = [size * stride for size, stride in zip(sizes, strides, strict=True)]
+    wanted = _wanted_sizes(call, sizes, strides)
     if wanted is None:
-        pads = (call.get("pads") or [0] * 2 * axes) if auto != "VALID" else [0] * 2 * axes
-        return list(zip(pads[:axes], pads[axes:], strict=True))
-    cut = [whole - size for whole, size in zip(full, wanted[-axes:], strict=True)]
-    if auto == "SAME_UPPER":
-        return [(each // 2, each - each // 2) for each in cut]
-    return [(each - each // 2, each // 2) for each in cut]
+        return list(pads_of(call, len(full)))
+    halves = [_halves(whole - size) for whole, size in zip(full, wanted[-len(full) :], strict=True)]
+    return halves if call.text("auto_pad", "NOTSET") == "SAME_UPPER" else [half[::-1] for half in halves]
+
+
+def _wanted_sizes(call: OnnxCall, sizes: Any, strides: Any) -> Any:
+    """Return the sizes of the result where they are given and the padding follows from them."""
+    wanted = call.get("output_shape")
+    if wanted is None and call.text("auto_pad", "NOTSET").startswith("SAME_"):
+        wanted = list(map(operator.mul, sizes, strides))
+    return wanted
+
+
+def _halves(width: int) -> tuple[int, int]:
+    return width // 2, width - width // 2
 
 
 @imports("MaxPool", "AveragePool", "LpPool")
@@ -203,14 +169,19 @@ def pool(call: OnnxCall) -> Any:
     """Import pooling of any number of axes as a reduction of patches."""
     kernel = tuple(call.get("kernel_shape"))
     fields = window(call, kernel)
-    x, axes = call[0], len(kernel)
+    x = call[0]
     ceil = bool(call.get("ceil_mode", 0)) and call.text("auto_pad", "NOTSET") in ("NOTSET", "")
     if call.wants(1):
         values, indices = op("max_pool_with_indices", kernel_size=kernel, ceil_mode=ceil, **fields)(x)
         return values, _among_all(call, indices, x.shape[2:])
-    if axes == 2 and (call.op == "MaxPool" or (call.op == "AveragePool" and set(fields["dilation"]) == {1})):
+    if len(kernel) == 2 and _has_own_op(call, fields["dilation"]):
         return _of_images(call, x, kernel, fields, ceil=ceil)
     return _of_any_axes(call, x, {"kernel_size": kernel, **fields}, ceil=ceil)
+
+
+def _has_own_op(call: OnnxCall, dilation: tuple[int, ...]) -> bool:
+    """Whether this package has an op for the pooling of images."""
+    return call.op == "MaxPool" or (call.op == "AveragePool" and set(dilation) == {1})
 
 
 def _among_all(call: OnnxCall, indices: Any, sizes: tuple[int, ...]) -> Any:
@@ -232,11 +203,8 @@ def _among_all(call: OnnxCall, indices: Any, sizes: tuple[int, ...]) -> Any:
 def max_unpool(call: OnnxCall) -> Any:
     """Import the array that has the values at their places, and zeros elsewhere."""
     x, axes = call[0], call.rank() - 2
-    sizes, kernel = call.static(0, range(2, axes + 2)), call.get("kernel_shape")
-    strides, pads = call.get("strides") or [1] * axes, call.get("pads") or [0] * 2 * axes
-    along = zip(sizes, strides, kernel, pads[:axes], pads[axes:], strict=True)
-    whole = [(size - 1) * stride - before - after + span for size, stride, span, before, after in along]
-    bounded(whole)
+    sizes = call.static(0, range(2, axes + 2))
+    whole = _unpooled_sizes(call, sizes)
     places = np.reshape(np.mod(call[1], math.prod(whole)), (-1, x.shape[1], math.prod(sizes)))
     values = np.reshape(x, (-1, x.shape[1], math.prod(sizes)))
     zeros = op("tile", reps=(1, 1, math.prod(whole)))(np.sum(np.zeros_like(values), axis=2, keepdims=True))
@@ -245,6 +213,15 @@ def max_unpool(call: OnnxCall) -> Any:
         return z
     wanted = call.ints(2, "output_shape")[2:]
     return _margins(z, [(0, 0), (0, 0), *[(0, size - each) for size, each in zip(wanted, whole, strict=True)]])
+
+
+def _unpooled_sizes(call: OnnxCall, sizes: tuple[int, ...]) -> list[int]:
+    """Return the sizes before a pooling that is undone."""
+    strides, pads = call.repeated("strides", len(sizes), 1), pads_of(call, len(sizes))
+    along = zip(sizes, strides, call.get("kernel_shape"), pads, strict=True)
+    whole = [(size - 1) * stride - sum(pair) + span for size, stride, span, pair in along]
+    bounded(whole)
+    return whole
 
 
 def _of_images(call: OnnxCall, x: Any, kernel: tuple[int, ...], fields: dict[str, Any], *, ceil: bool) -> Any:
@@ -285,10 +262,14 @@ def _pooled(call: OnnxCall, x: Any, patches: Any, unfold: Any, margin: Any) -> A
 
         return length(patches, call.get("p", 2), (2,))
     total = np.sum(patches, axis=2)
-    weights = _weights(x, unfold, margin)
+    return np.divide(total, _divisor(_weights(x, unfold, margin), total))
+
+
+def _divisor(weights: Any, total: Any) -> Any:
+    """Return the numbers of values as those that divide a total: one, where all are equal."""
     if isinstance(weights, np.ndarray) and np.all(weights == weights.reshape(-1)[0]):
         weights = weights.reshape(-1)[0]
-    return np.divide(total, constant(weights, total) if np.ndim(weights) == 0 else cast(weights, total.dtype))
+    return constant(weights, total) if np.ndim(weights) == 0 else cast(weights, total.dtype)
 
 
 def _weights(x: Any, unfold: Any, margin: Any) -> Any:
@@ -297,28 +278,37 @@ def _weights(x: Any, unfold: Any, margin: Any) -> Any:
 
     counted: Callable[..., Any] = pooling.counted
     sizes = x.shape[2:]
-    if not all(isinstance(size, int) for size in sizes):
+    if not are_integers(sizes):
         return counted(unfold, margin, x)
     ones = np.ones(bounded((1, 1, *sizes)))
-    for pairs in (unfold.padding, margin):
-        if isinstance(pairs, tuple):
-            bounded([size + sum(pair) for size, pair in zip(sizes, pairs, strict=True)])
+    _bound_padded(sizes, unfold.padding)
+    _bound_padded(sizes, margin)
     _bound(unfold, ones)
     return counted(unfold, margin, ones)
+
+
+def _bound_padded(sizes: Any, pairs: Any) -> None:
+    """Refuse a padded image that would be too large; "same" never makes one."""
+    if isinstance(pairs, tuple):
+        bounded([size + sum(pair) for size, pair in zip(sizes, pairs, strict=True)])
 
 
 @imports("BatchNormalization")
 def batch_norm(call: OnnxCall) -> Any:
     """Import normalization by running statistics, which stay."""
-    if call.get("training_mode", 0) or (call.version < 7 and not call.get("is_test", 0)):
+    if _is_training(call):
         raise Unimportable("it is in training mode")
     if call.get("spatial", 1) != 1:
         raise Unimportable("statistics for each place have no counterpart")
     x = call[0]
     scale, bias, mean, var = (cast(call[place], x.dtype) for place in range(1, 5))
     call.draft.freeze(call.raws[3], call.raws[4])
-    values = [call.draft.as_symbol(each) for each in (x, scale, bias, mean, var)]
+    values = map(call.draft.as_symbol, (x, scale, bias, mean, var))
     return op("batch_norm", epsilon=call.get("epsilon", 1e-5))(*values)[0]
+
+
+def _is_training(call: OnnxCall) -> Any:
+    return call.get("training_mode", 0) or (call.version < 7 and not call.get("is_test", 0))
 
 
 @imports("InstanceNormalization")
@@ -389,9 +379,6 @@ def col2im(call: OnnxCall) -> Any:
     sizes, kernel = (
         tuple(map(int, call.known(place, name))) for place, name in ((1, "image_shape"), (2, "block_shape"))
     )
-    axes = len(kernel)
-    pads = call.get("pads") or [0] * 2 * axes
-    pairs = tuple(zip(pads[:axes], pads[axes:], strict=True))
-    strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
-    fields = {"stride": strides, "dilation": steps, "padding": pairs}
+    strides, steps = steps_of(call, len(kernel))
+    fields = {"stride": strides, "dilation": steps, "padding": pads_of(call, len(kernel))}
     return op("fold", output_size=sizes, kernel_size=kernel, **fields)(call[0])

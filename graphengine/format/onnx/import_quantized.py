@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphengine.format.onnx.drafts import are_sizes
 from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, cast, constant, imports, op
 from graphengine.format.onnx.protos import SUBBYTE, dtype_of, type_name
 
@@ -51,12 +52,16 @@ def rounded(x: Any, kind: Narrow, *, saturate: bool = True) -> Any:
 @imports("Cast", "CastLike")
 def casting(call: OnnxCall) -> Any:
     """Import a cast; sizes that are not known stay integers of 64 bits."""
-    number = call.elements(1) if call.op == "CastLike" else call.get("to")
-    dtype, name, value = dtype_of(number), type_name(number), call.size(0)
-    call.made = number
-    if isinstance(value, np.ndarray) and value.dtype == object and dtype.kind == "i":
+    call.made = call.elements(1) if call.op == "CastLike" else call.get("to")
+    value = call.size(0)
+    if are_sizes(value) and dtype_of(call.made).kind == "i":
         return value
-    x = call[0]
+    return _converted(call, call[0], type_name(call.made))
+
+
+def _converted(call: OnnxCall, x: Any, name: str) -> Any:
+    """Return x as numbers of a type of ONNX."""
+    dtype = dtype_of(call.made)
     if name in NARROW and type_name(call.elements(0)) != name:
         return rounded(cast(x, np.float32), NARROW[name], saturate=bool(call.get("saturate", 1)))
     if name in BOUNDS:
@@ -70,14 +75,19 @@ def casting(call: OnnxCall) -> Any:
 def quantize(call: OnnxCall) -> Any:
     """Import x / scale + zero_point, rounded half to even and cut to the type."""
     x = call[0]
-    number = call.get("output_dtype") or (call.elements(2) if call.has(2) else 2)
-    name, call.made = type_name(number), number
+    call.made = call.get("output_dtype") or _type_of_zero(call)
+    name = type_name(call.made)
     scale, zero = (wide(call, place, x) if call.has(place) else None for place in (1, 2))
     dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
     z = cast(x, dtype) / cast(scale, dtype)
     if name in NARROW:
         return rounded(z, NARROW[name], saturate=bool(call.get("saturate", 1)))
     return within(np.round(z) + (constant(0, z) if zero is None else cast(zero, dtype)), name)
+
+
+def _type_of_zero(call: OnnxCall) -> int:
+    """Return ONNX's number of the type of the zero point, that of uint8 where there is none."""
+    return call.elements(2) if call.has(2) else 2
 
 
 def within(z: Any, name: str) -> Any:
@@ -133,16 +143,21 @@ def _shifted(call: OnnxCall, place: int, zero: int) -> Any:
     if not call.has(zero):
         return x
     offset = cast(call[zero], np.float64)
-    if offset.ndim == 1 and call.shape(zero) != (1,):
-        if call.op == "ConvInteger":  # one for each filter
-            return x - np.reshape(offset, (-1, *[1] * (x.ndim - 1)))
-        offset = np.expand_dims(offset, -1) if place == 0 and x.ndim > 1 else offset
-    return x - offset
+    is_single = offset.ndim != 1 or call.shape(zero) == (1,)
+    return x - (offset if is_single else _along_rows(call, offset, x.ndim, is_first=place == 0))
+
+
+def _along_rows(call: OnnxCall, offset: Any, ndim: int, *, is_first: bool) -> Any:
+    """Return zero points along the axis that they belong to: that of filters, rows, or columns."""
+    if call.op == "ConvInteger":
+        return np.reshape(offset, (-1, *[1] * (ndim - 1)))
+    return np.expand_dims(offset, -1) if is_first and ndim > 1 else offset
 
 
 def convolved(call: OnnxCall, x: Any, weight: Any, bias: Any) -> Any:
     """Return the convolution of two axes with the attributes of a node."""
-    from graphengine.format.onnx.import_layers import margined, window
+    from graphengine.format.onnx.import_layers import margined
+    from graphengine.format.onnx.import_windows import window
 
     if weight.ndim != 4:
         raise Unimportable("quantized convolutions have two axes")

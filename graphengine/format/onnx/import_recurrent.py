@@ -5,7 +5,7 @@ Gates lie one after the other in a weight: input, output, forget, cell of an LST
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from graphengine.format.onnx.import_control import part, stacked, trips
 from graphengine.format.onnx.onnx_calls import NotKnownYet, OnnxCall, Unimportable, bounded, constant, imports, op
-from graphengine.format.onnx.recorded_loops import FEW, looped
+from graphengine.format.onnx.recorded_loops import is_short, looped
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+DIRECTIONS = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "Tanh": lambda x, _a, _b: np.tanh(x),
@@ -105,39 +106,56 @@ STEPS = {"RNN": step_rnn, "GRU": step_gru, "LSTM": step_lstm}
 @imports("RNN", "GRU", "LSTM")
 def recurrent(call: OnnxCall) -> Any:
     """Import a recurrent layer of one or two directions."""
-    batch_first = call.get("layout", 0)
+    batch_first = bool(call.get("layout", 0))
     x = np.transpose(call[0], (1, 0, 2)) if batch_first else call[0]
+    found = [_along(call, x, number, reverse=reverse) for number, reverse in enumerate(_directions(call))]
+    columns, last = zip(*found, strict=True)
+    states = [stacked(list(each), int(batch_first)) for each in zip(*last, strict=True)]
+    return [_over_time(columns, batch_first=batch_first) if call.wants(0) else None, *states]
+
+
+def _directions(call: OnnxCall) -> list[bool]:
+    """Return of each direction whether it is reverse."""
     direction = call.text("direction", "forward")
-    kinds = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
-    if direction not in kinds:
+    if direction not in DIRECTIONS:
         raise Unimportable(f"there is no direction '{direction}'")
-    found = [_along(call, x, number, reverse=reverse) for number, reverse in enumerate(kinds[direction])]
-    states = [stacked([state[each] for _, state in found], 1 if batch_first else 0) for each in range(len(found[0][1]))]
-    if not call.wants(0):
-        return [None, *states]
-    whole = stacked([stacked(each, 0) if isinstance(each, list) else each for each, _ in found], 1)
-    return [np.transpose(whole, (2, 0, 1, 3)) if batch_first else whole, *states]
+    return DIRECTIONS[direction]
+
+
+def _over_time(columns: Sequence[Any], *, batch_first: bool) -> Any:
+    """Return the hidden states of all directions as one array."""
+    whole = stacked([stacked(each, 0) if isinstance(each, list) else each for each in columns], 1)
+    return np.transpose(whole, (2, 0, 1, 3)) if batch_first else whole
 
 
 def _along(call: OnnxCall, x: Any, number: int, *, reverse: bool) -> tuple[Any, tuple[Any, ...]]:
     """Return the hidden states of one direction in the order of time, as a list or an array, and the last state."""
-    layer, step = _layer(call, number), STEPS[call.op]
-    length = x.shape[0]
+    layer, length = _layer(call, number), x.shape[0]
     state = _initial(call, x, number)
-    if not call.has(4) and not (isinstance(length, int) and length <= FEW):
+    if not call.has(4) and not is_short(length):
         return _recorded(call, layer, x, state, reverse=reverse)
     if not isinstance(length, int):
         raise NotKnownYet("its sequences have lengths, and the longest one is known only at run time")
-    column: list[Any] = [None] * trips(length)
-    for time in reversed(range(length)) if reverse else range(length):
-        new = step(layer, part(x, time, 0), state)
-        shown = new[0]
-        if call.has(4):
-            inside = np.expand_dims(np.less(np.asarray(time, call.dtype(4)), call[4]), -1)
-            new = tuple(np.where(inside, after, before) for after, before in zip(new, state, strict=True))
-            shown = np.where(inside, shown, constant(0, shown))
-        state, column[time] = new, shown
+    return _unrolled(call, layer, x, state, range(length)[:: -1 if reverse else 1])
+
+
+def _unrolled(
+    call: OnnxCall, layer: Direction, x: Any, state: tuple[Any, ...], times: range
+) -> tuple[list[Any], tuple[Any, ...]]:
+    column: list[Any] = [None] * trips(len(times))
+    for time in times:
+        new = STEPS[call.op](layer, part(x, time, 0), state)
+        state, column[time] = _within_length(call, time, new, state) if call.has(4) else (new, new[0])
     return column, state
+
+
+def _within_length(
+    call: OnnxCall, time: int, new: tuple[Any, ...], state: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], Any]:
+    """Return the next state and what is shown of it: beyond the length of a sequence its state stays, and 0."""
+    inside = np.expand_dims(np.less(np.asarray(time, call.dtype(4)), call[4]), -1)
+    kept = tuple(np.where(inside, after, before) for after, before in zip(new, state, strict=True))
+    return kept, np.where(inside, new[0], constant(0, new[0]))
 
 
 def _recorded(
@@ -154,17 +172,19 @@ def _recorded(
 
 
 def _initial(call: OnnxCall, x: Any, number: int) -> tuple[Any, ...]:
-    size, axis = call.get("hidden_size") or call.static(2)[2], 1 if call.get("layout", 0) else 0
-    states = []
-    for place in (5, 6)[: 2 if call.op == "LSTM" else 1]:
-        if call.has(place):
-            states.append(part(call[place], number, axis))
-        elif not isinstance(x.shape[1], int):
-            column = np.sum(np.zeros_like(part(x, 0, 0)), axis=-1, keepdims=True)
-            states.append(column + np.zeros(bounded((1, size)), x.dtype))
-        else:
-            states.append(np.zeros(bounded((x.shape[1], size)), x.dtype))
-    return tuple(states)
+    places = (5, 6) if call.op == "LSTM" else (5,)
+    return tuple(_initial_state(call, x, place, number) for place in places)
+
+
+def _initial_state(call: OnnxCall, x: Any, place: int, number: int) -> Any:
+    """Return a state before the first step: zeros, where it is not given."""
+    size = call.get("hidden_size") or call.static(2)[2]
+    if call.has(place):
+        return part(call[place], number, 1 if call.get("layout", 0) else 0)
+    if isinstance(x.shape[1], int):
+        return np.zeros(bounded((x.shape[1], size)), x.dtype)
+    column = np.sum(np.zeros_like(part(x, 0, 0)), axis=-1, keepdims=True)
+    return column + np.zeros(bounded((1, size)), x.dtype)
 
 
 def _layer(call: OnnxCall, number: int) -> Direction:
@@ -178,18 +198,19 @@ def _layer(call: OnnxCall, number: int) -> Direction:
 
 
 def _activations(call: OnnxCall, number: int) -> list[Callable[[Any], Any]]:
-    names = [each.decode() for each in call.get("activations") or []] or DEFAULTS[call.op] * 2
+    names = [each.decode() for each in call.get("activations", ())] or DEFAULTS[call.op] * 2
+    alphas, betas = (dict(enumerate(call.get(name, ()))) for name in ("activation_alpha", "activation_beta"))
     count = len(DEFAULTS[call.op])
-    alphas, betas = (
-        [*(call.get(name) or []), *[None] * len(names)] for name in ("activation_alpha", "activation_beta")
-    )
-    found: list[Callable[[Any], Any]] = []
-    for place in range(number * count, (number + 1) * count):
-        name = next((each for each in ACTIVATIONS if each.lower() == names[place].lower()), None)
-        if name is None:
-            raise Unimportable(f"there is no activation '{names[place]}'")
-        found.append(partial(_activated, ACTIVATIONS[name], alphas[place], betas[place]))
-    return found
+    own = range(number * count, (number + 1) * count)
+    return [partial(_activated, _activation(names[each]), alphas.get(each), betas.get(each)) for each in own]
+
+
+def _activation(name: str) -> Callable[..., Any]:
+    """Return the activation of a name, whatever its case."""
+    known = {each.lower(): activation for each, activation in ACTIVATIONS.items()}
+    if name.lower() not in known:
+        raise Unimportable(f"there is no activation '{name}'")
+    return known[name.lower()]
 
 
 def _activated(activation: Callable[..., Any], alpha: float | None, beta: float | None, x: Any) -> Any:

@@ -47,13 +47,16 @@ def reduce(call: OnnxCall) -> Any:
     return _finished(call, *_reduced(call, x, attributes))
 
 
+_OF_TRUTH = {"ReduceMax": "any", "ReduceMin": "all"}
+_OF_FLOATS = ("ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean")
+
+
 def _reduced(call: OnnxCall, x: Any, attributes: dict[str, Any]) -> tuple[Any, np.dtype[Any]]:
     """Return the reduction, of integers by way of floating-point numbers where there is no other, and the dtype."""
     dtype, name = x.dtype, REDUCED[call.op]
-    if dtype.kind in "iu" and call.op in ("ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean"):
+    if dtype.kind in "iu" and call.op in _OF_FLOATS:
         x = cast(x, np.float64)
-    if dtype.kind == "b" and call.op in ("ReduceMax", "ReduceMin"):
-        name = "any" if call.op == "ReduceMax" else "all"
+    name = _OF_TRUTH.get(call.op, name) if dtype.kind == "b" else name
     return op(name, **attributes)(x), dtype
 
 

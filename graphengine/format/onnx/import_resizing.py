@@ -85,9 +85,7 @@ def _beyond(places: np.ndarray[Any, Any], plan: ResizedAxis, axis: int, rank: in
 
 def _along(x: Any, axis: int, places: np.ndarray[Any, Any], plan: ResizedAxis, mode: str) -> Any:
     if mode == "nearest":
-        rule = plan.call.text("nearest_mode", "round_prefer_floor" if plan.call.version >= 11 else "floor")
-        chosen = np.clip(NEAREST[rule](places), 0, plan.before - 1).astype(np.int64)
-        return x if np.array_equal(chosen, np.arange(plan.before)) else np.take(x, chosen, axis=axis)
+        return _nearest(x, axis, places, plan)
     matrix = weights(places, plan, cubic=mode == "cubic")
     if plan.before == plan.after and np.array_equal(matrix, np.eye(plan.before)):
         return x
@@ -95,6 +93,12 @@ def _along(x: Any, axis: int, places: np.ndarray[Any, Any], plan: ResizedAxis, m
     order[axis], order[-1] = order[-1], order[axis]
     z = op("matmul")(np.transpose(x, tuple(order)), matrix.T.astype(x.dtype))
     return np.transpose(z, tuple(order))
+
+
+def _nearest(x: Any, axis: int, places: np.ndarray[Any, Any], plan: ResizedAxis) -> Any:
+    rule = plan.call.text("nearest_mode", "round_prefer_floor" if plan.call.version >= 11 else "floor")
+    chosen = np.clip(NEAREST[rule](places), 0, plan.before - 1).astype(np.int64)
+    return x if np.array_equal(chosen, np.arange(plan.before)) else np.take(x, chosen, axis=axis)
 
 
 def weights(places: np.ndarray[Any, Any], plan: ResizedAxis, *, cubic: bool) -> np.ndarray[Any, Any]:
@@ -126,45 +130,59 @@ def _cubic(x: np.ndarray[Any, Any], a: float) -> np.ndarray[Any, Any]:
 
 def _plans(call: OnnxCall) -> dict[int, ResizedAxis]:
     """Return the axes that are resized."""
-    rank = call.rank()
-    axes = [axis % rank for axis in call.get("axes") or range(rank)]
+    axes = _axes(call)
     scales, after = _targets(call, axes)
-    default = "half_pixel" if call.version >= 11 else "asymmetric"
-    transform = call.text("coordinate_transformation_mode", default)
-    if transform not in TRANSFORMS:
-        raise Unimportable(f"there is no coordinate_transformation_mode '{transform}'")
+    transform = _transform(call)
     crops = transform == "tf_crop_and_resize"
     roi = call.known(1, "roi").tolist() if crops else [0.0] * len(axes) + [1.0] * len(axes)
-    if len(axes) < rank:
+    if len(axes) < call.rank():
         call.static(0, axes)  # which must be known, all of them
     plans = {}
     for number in range(len(axes)) if crops else _resized(call, axes, scales, after):
         (size,) = call.static(0, [axes[number]])
         target = after[number] if after else math.floor(size * scales[number])
-        plans[axes[number]] = ResizedAxis(
-            size, target, scales[number], roi[number], roi[number + len(axes)], transform, call
-        )
+        ends = roi[number], roi[number + len(axes)]
+        plans[axes[number]] = ResizedAxis(size, target, scales[number], *ends, transform, call)
     return plans
+
+
+def _axes(call: OnnxCall) -> list[int]:
+    """Return the axes that scales or sizes are given for."""
+    return [axis % call.rank() for axis in call.get("axes") or range(call.rank())]
+
+
+def _transform(call: OnnxCall) -> str:
+    default = "half_pixel" if call.version >= 11 else "asymmetric"
+    transform = call.text("coordinate_transformation_mode", default)
+    if transform not in TRANSFORMS:
+        raise Unimportable(f"there is no coordinate_transformation_mode '{transform}'")
+    return transform
 
 
 def _resized(call: OnnxCall, axes: list[int], scales: list[float], after: list[int] | None) -> list[int]:
     """Return which of the axes do not keep their size."""
-    others = [number for number, axis in enumerate(axes) if after and after[number] != call.shape()[axis]]
-    return [number for number, scale in enumerate(scales) if scale != 1 or number in others]
+    before = [call.shape()[axis] for axis in axes]
+    along = enumerate(zip(scales, after or before, before, strict=True))
+    return [number for number, (scale, new, old) in along if scale != 1 or new != old]
 
 
 def _targets(call: OnnxCall, axes: list[int]) -> tuple[list[float], list[int] | None]:
     """Return the scale of each axis, and its new size where that is given."""
-    if call.op == "Upsample" or call.version < 11:
-        scales = call.get("scales") or call.known(1, "scales").tolist()
-        return list(map(float, scales)), None
-    if call.has(2) and call.known(2, "scales").size:
-        return [float(each) for each in call.known(2, "scales")], None
-    before, after = call.static(0, axes), [int(each) for each in call.known(3, "sizes")]
+    given = _given_scales(call)
+    if given is not None:
+        return given, None
+    before, after = call.static(0, axes), list(map(int, call.known(3, "sizes")))
     scales = [new / old for new, old in zip(after, before, strict=True)]
     policy = call.text("keep_aspect_ratio_policy", "stretch")
-    if policy != "stretch":
-        common = (min if policy == "not_larger" else max)(scales)
-        scales = [common] * len(axes)
-        after = [math.floor(common * old + 0.5) for old in before]
-    return scales, after
+    if policy == "stretch":
+        return scales, after
+    common = (min if policy == "not_larger" else max)(scales)
+    return [common] * len(axes), [math.floor(common * old + 0.5) for old in before]
+
+
+def _given_scales(call: OnnxCall) -> list[float] | None:
+    """Return the scales of the axes, None where new sizes are given."""
+    if call.op == "Upsample" or call.version < 11:
+        return list(map(float, call.get("scales") or call.known(1, "scales").tolist()))
+    scales = call.known(2, "scales") if call.has(2) else np.empty(0)
+    return list(map(float, scales)) if scales.size else None

@@ -7,39 +7,46 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.format.onnx.drafts import boxed
 from graphengine.format.onnx.onnx_calls import NotKnownYet, OnnxCall, Unimportable, bounded, cast, imports, is_known, op
+
+FAR = 2**31 - 1
+"""No axis has so many places."""
 
 
 @imports("Slice")
 def cut(call: OnnxCall) -> Any:
     """Import a slice; ends beyond an axis are its ends."""
+    cuts, x = _cuts(call), call.size(0)
+    if isinstance(x, np.ndarray):
+        return x[tuple([dict(cuts).get(axis, slice(None)) for axis in range(x.ndim)])]
+    found = [(axis, each.start, each.stop, each.step) for axis, each in cuts if each != slice(None, None, 1)]
+    if not found:
+        return x
+    axis, start, stop, step = zip(*found, strict=True)
+    return op("slice", start=start, stop=stop, step=step, axis=axis)(x)
+
+
+def _cuts(call: OnnxCall) -> list[tuple[int, slice]]:
+    """Return the axes that are cut, each with what is left of it."""
     starts, stops = call.ints(1, "starts"), call.ints(2, "ends")
     rank = call.rank()
     axes = [axis % rank for axis in call.ints(3, "axes", range(len(starts)))]
     steps = call.ints(4, "steps", [1] * len(starts))
-    x = call.size(0)
-    if isinstance(x, np.ndarray):
-        cuts = [slice(None)] * rank
-        for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
-            cuts[axis] = slice(*_bounds(start, stop, step), step)
-        return x[tuple(cuts)]
-    found = [
-        (axis, *_bounds(start, stop, step), step)
-        for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True)
-    ]
-    found = [each for each in found if each[1:] != (None, None, 1)]
-    if not found:
-        return x
-    axis, start, stop, step = (tuple(each) for each in zip(*found, strict=True))
-    return op("slice", start=start, stop=stop, step=step, axis=axis)(x)
+    along = zip(axes, starts, stops, steps, strict=True)
+    return [(axis, slice(*_bounds(start, stop, step), step)) for axis, start, stop, step in along]
 
 
 def _bounds(start: int, stop: int, step: int) -> tuple[int | None, int | None]:
     """Return bounds as Python has them; ONNX writes the ends of an axis as numbers beyond it."""
-    far = 2**31 - 1
-    if step > 0:
-        return (None if start == 0 or start <= -far else start), (None if stop >= far else stop)
-    return (None if start >= far else start), (None if stop <= -far else stop)
+    first, last = (-FAR, FAR) if step > 0 else (FAR, -FAR)
+    start = first if step > 0 and start == 0 else start
+    return _unless_beyond(start, first), _unless_beyond(stop, last)
+
+
+def _unless_beyond(place: int, end: int) -> int | None:
+    """Return a place, None for one that is as far as an end, or farther."""
+    return None if place * end >= end**2 else place
 
 
 @imports("Gather")
@@ -47,13 +54,14 @@ def gather(call: OnnxCall) -> Any:
     """Import parts by their indices; a size of a shape stays a size."""
     x, indices, axis = call.size(0), call.size(1), call.axis(0)
     if isinstance(x, np.ndarray) and is_known(indices):
-        taken = np.take(x, indices.astype(np.int64), axis=axis)
-        if x.dtype == object and indices.ndim == 0 and x.ndim == 1:
-            one = np.empty((), object)
-            one[()] = taken
-            return one
-        return np.asarray(taken, x.dtype)
+        return _taken(x, indices.astype(np.int64), axis)
     return op("gather", axis=axis)(call[0], call[1])
+
+
+def _taken(x: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
+    taken = np.take(x, indices, axis=axis)
+    is_one_size = x.dtype == object and indices.ndim == 0 and x.ndim == 1
+    return boxed(taken) if is_one_size else np.asarray(taken, x.dtype)
 
 
 @imports("GatherElements")

@@ -7,11 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.onnx.drafts import boxed, normalized
-from graphengine.format.onnx.onnx_calls import NotKnownYet, OnnxCall, Unimportable, bounded, cast, imports, is_known, op
+from graphengine.format.onnx.drafts import boxed, is_left_open, normalized
+from graphengine.format.onnx.onnx_calls import (
+    NotKnownYet,
+    OnnxCall,
+    Unimportable,
+    are_arrays,
+    bounded,
+    cast,
+    have_symbols,
+    imports,
+    is_known,
+    op,
+)
 from graphengine.format.onnx.protos import dtype_of
 from graphengine.ir.recording import Symbol
 from graphengine.ops.inference import normalized_axes
+from graphengine.ops.shapes import are_integers
 
 
 @imports("Shape")
@@ -60,18 +72,21 @@ def target_sizes(call: OnnxCall, place: int, name: str) -> Any:
 
 def reshaped(call: OnnxCall, x: Any, target: list[Any]) -> Any:
     """Return x in a shape that may have symbols."""
-    symbolic = [isinstance(each, Symbol) for each in target]
-    if not any(symbolic):
+    symbols = sum(isinstance(each, Symbol) for each in target)
+    if not symbols:
         return np.reshape(x, tuple(target))
     x = call.draft.as_symbol(x)
-    for place, is_symbol in enumerate(symbolic):
-        if not is_symbol and target[place] == -1:
-            target[place] = call.draft.left_size(x, target)
+    target = [call.draft.left_size(x, target) if is_left_open(each) else each for each in target]
     known = list(map(_known, target))
     if known.count(-1) == 1:  # which one, follows from the others
         return np.reshape(x, tuple(known))
-    if known.count(-1) == sum(symbolic):  # none is left open
+    if known.count(-1) == symbols:  # none is left open
         return op("reshape")(x, call.draft.as_symbol(vector_of(target)))
+    return _with_last_joined(call, x, target)
+
+
+def _with_last_joined(call: OnnxCall, x: Any, target: list[Any]) -> Any:
+    """Return x with its last axes joined, if the sizes before them are its own."""
     *first, last = target
     if last is None and tuple(map(call.draft.size_text, first)) == x.type.shape[: len(first)]:
         return op("flatten", axis=len(first))(x)
@@ -99,13 +114,17 @@ def flatten(call: OnnxCall) -> Any:
     if axis == 0:
         return np.reshape(x, (1, -1))
     if axis > 1:
-        head, tail = call.shape()[:axis], call.shape()[axis:]
-        if all(isinstance(each, int) for each in tail):
-            return np.reshape(x, (-1, math.prod(tail)) if 0 not in tail else (math.prod(call.static(0)[:axis]), 0))
-        if not all(isinstance(each, int) for each in head):
-            raise NotKnownYet("sizes that it needs are known only at run time")
-        return np.reshape(x, (math.prod(head), -1))
+        return _joined(call, x, call.shape()[:axis], call.shape()[axis:])
     return op("flatten", axis=1)(x) if call.rank() > 1 else np.reshape(x, (-1, 1))
+
+
+def _joined(call: OnnxCall, x: Any, head: tuple[Any, ...], tail: tuple[Any, ...]) -> Any:
+    """Return a matrix of the axes `head` and `tail`, of which one has known sizes."""
+    if are_integers(tail):
+        return np.reshape(x, (-1, math.prod(tail)) if 0 not in tail else (math.prod(call.static(0)[: len(head)]), 0))
+    if not are_integers(head):
+        raise NotKnownYet("sizes that it needs are known only at run time")
+    return np.reshape(x, (math.prod(head), -1))
 
 
 @imports("Squeeze")
@@ -133,14 +152,13 @@ def transpose(call: OnnxCall) -> Any:
 @imports("Concat")
 def concat(call: OnnxCall) -> Any:
     """Import a concatenation; of sizes, also of those that are not known."""
-    values = [call.size(place) for place in range(len(call))]
-    if not all(isinstance(each, np.ndarray) for each in values):
-        values = call.all
+    values = list(map(call.size, range(len(call))))
+    at_once = are_arrays(*values)
+    values = values if at_once else call.all
     if len(values) == 1:
         return values[0]
-    if all(isinstance(each, np.ndarray) for each in values):
-        return np.concatenate(values, axis=call.get("axis", 1))
-    return op("concat", axis=call.get("axis", 1))(*values)
+    axis = call.get("axis", 1)
+    return np.concatenate(values, axis=axis) if at_once else op("concat", axis=axis)(*values)
 
 
 @imports("Expand")
@@ -149,15 +167,19 @@ def expand(call: OnnxCall) -> Any:
     target, value = target_sizes(call, 1, "shape"), call.size(0)
     if not isinstance(target, list):
         return np.broadcast_to(value, target)
-    extra = len(target) - np.ndim(value)
-    own = [1] * extra + list(value.shape)
-    wide = [*own[: max(-extra, 0)], *[_wider(*each) for each in zip(own[max(-extra, 0) :], target, strict=True)]]
-    if isinstance(value, np.ndarray) and not any(isinstance(each, Symbol) for each in wide):
+    wide = _stretched(list(value.shape), target)
+    if have_symbols(wide):
+        return op("broadcast_to")(call.draft.as_symbol(value), call.draft.as_symbol(vector_of(wide)))
+    if isinstance(value, np.ndarray):
         return np.broadcast_to(value, bounded(wide))
-    value = call.draft.as_symbol(value)
-    if not any(isinstance(each, Symbol) for each in wide):
-        return np.broadcast_to(value, tuple(map(int, wide)))
-    return op("broadcast_to")(value, call.draft.as_symbol(vector_of(wide)))
+    return np.broadcast_to(call.draft.as_symbol(value), tuple(map(int, wide)))
+
+
+def _stretched(own: list[Any], target: list[Any]) -> list[Any]:
+    """Return the shape that two shapes broadcast to."""
+    own = [1] * (len(target) - len(own)) + own
+    kept = len(own) - len(target)
+    return [*own[:kept], *[_wider(*each) for each in zip(own[kept:], target, strict=True)]]
 
 
 def _wider(own: Any, wanted: Any) -> Any:
@@ -198,9 +220,9 @@ def filled(call: OnnxCall) -> Any:
     """Import a constant, or one number that is repeated at run time."""
     value = np.asarray(call.get("value", np.zeros(1, np.float32))).reshape(())
     target = target_sizes(call, 0, "input")
-    if isinstance(target, list) and not any(isinstance(each, Symbol) for each in target):
-        return np.full(bounded(target), value)
     if isinstance(target, list):
+        if not have_symbols(target):
+            return np.full(bounded(target), value)
         target = call.draft.as_symbol(vector_of(target))
     return op("broadcast_to")(call.draft.as_symbol(value), target)
 
@@ -209,7 +231,7 @@ def filled(call: OnnxCall) -> Any:
 def arange(call: OnnxCall) -> Any:
     """Import an arithmetic sequence, start + step * number; of integers its limits may be known only at run time."""
     limits = [_limit(call, place) for place in range(3)]
-    if call.dtype().kind in "iu" and any(isinstance(each, Symbol) for each in limits):
+    if call.dtype().kind in "iu" and have_symbols(limits):
         return cast(op("arange")(*limits), call.dtype())
     start, limit, delta = (call.number(place, name) for place, name in enumerate(("start", "limit", "delta")))
     if not delta:
@@ -241,30 +263,39 @@ def eye_like(call: OnnxCall) -> Any:
 def trilu(call: OnnxCall) -> Any:
     """Import a triangle of matrices."""
     k = call.number(1, "k") if call.has(1) else 0
-    x = call[0]
-    if isinstance(x, np.ndarray):
-        return (np.triu if call.get("upper", 1) else np.tril)(x, k)
-    return op("triu" if call.get("upper", 1) else "tril", k=k)(x)
+    x, name = call[0], "triu" if call.get("upper", 1) else "tril"
+    return getattr(np, name)(x, k) if isinstance(x, np.ndarray) else op(name, k=k)(x)
 
 
 @imports("Pad")
 def pad(call: OnnxCall) -> Any:
     """Import margins; negative widths cut."""
-    name = "paddings" if call.version < 2 else "pads"
-    widths, mode = call.ints(1, name), call.text("mode", "constant")
-    rank = call.rank()
+    pairs, mode = _widths(call), call.text("mode", "constant")
+    x, pairs = cropped(call[0], pairs), added_widths(pairs)
+    if not any(map(any, pairs)):
+        return x
+    return padded(x, pairs, _filling(call)) if mode == "constant" else op("pad", pad_width=tuple(pairs), mode=mode)(x)
+
+
+def _widths(call: OnnxCall) -> list[tuple[int, int]]:
+    """Return the widths before and after each axis."""
+    widths, rank = call.ints(1, "paddings" if call.version < 2 else "pads"), call.rank()
     axes = normalized_axes(tuple(call.ints(3, "axes", range(rank))), rank)
     pairs = [(0, 0)] * rank
     for number, axis in enumerate(axes):
         pairs[axis] = (widths[number], widths[number + len(axes)])
-    x = cropped(call[0], pairs)
-    pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
-    if not any(map(any, pairs)):
-        return x
-    if mode == "constant":
-        value = call.get("value", 0.0) if call.version < 11 else call.number(2, "constant_value") if call.has(2) else 0
-        return padded(x, pairs, value)
-    return op("pad", pad_width=tuple(pairs), mode=mode)(x)
+    return pairs
+
+
+def _filling(call: OnnxCall) -> Any:
+    if call.version < 11:
+        return call.get("value", 0.0)
+    return call.number(2, "constant_value") if call.has(2) else 0
+
+
+def added_widths(pairs: Any) -> list[tuple[int, int]]:
+    """Return the widths that are not negative, and 0 for the others."""
+    return [(max(before, 0), max(after, 0)) for before, after in pairs]
 
 
 def padded(x: Any, pairs: Any, value: Any) -> Any:
@@ -280,9 +311,13 @@ def cropped(x: Any, pairs: Any) -> Any:
     cut = [axis for axis, pair in enumerate(pairs) if min(pair) < 0]
     if not cut:
         return x
-    starts = tuple(max(-pairs[axis][0], 0) for axis in cut)
-    stops = tuple(min(pairs[axis][1], 0) or None for axis in cut)
+    starts, stops = zip(*[_inside(*pairs[axis]) for axis in cut], strict=True)
     return op("slice", start=starts, stop=stops, axis=tuple(cut))(x)
+
+
+def _inside(before: int, after: int) -> tuple[int, int | None]:
+    """Return where a slice begins and ends that negative widths leave."""
+    return max(-before, 0), min(after, 0) or None
 
 
 @imports("DepthToSpace")

@@ -52,11 +52,15 @@ class Forest(NamedTuple):
     def depth(self) -> int:
         """Return how many steps lead from a root to the farthest leaf."""
         at, count = set(self.roots.tolist()), 0
-        while at := {to for place in at for to in (self.yes[place], self.no[place]) if to != place}:
+        while at := self._below(at):
             count += 1
             if count > DEEPEST:
                 raise Unimportable(f"a tree has more than {DEEPEST} levels, or its nodes form a cycle")
         return count
+
+    def _below(self, at: set[int]) -> set[int]:
+        """Return the nodes to which some nodes lead."""
+        return {to for place in at for to in (self.yes[place], self.no[place]) if to != place}
 
 
 @imports("TreeEnsembleRegressor", "TreeEnsembleClassifier", domain=ML)
@@ -66,14 +70,20 @@ def tree_ensemble(call: OnnxCall) -> Any:
     part = "class" if is_classifier else "target"
     labels = labels_of(call, "classlabels_int64s") if is_classifier else None
     ids = np.asarray(call.get(f"{part}_ids"), np.int64)
-    count = int(ids.max(initial=0)) + 1 if labels is not None and len(labels) == 2 else call.get("n_targets", 0)
-    count = len(labels) if labels is not None and len(labels) > 2 else max(count, 1)
-    forest = forest_of(call, part, ids, count)
+    forest = forest_of(call, part, ids, _target_count(call, ids, labels))
     z = summed(call, single(call), forest, call.text("aggregate_function", "SUM"))
     if call.get("base_values"):
         z = z + np.asarray(call.get("base_values"), np.float32)
     kind = call.text("post_transform", "NONE")
     return transformed(z, kind) if labels is None else labeled(z, labels, kind)
+
+
+def _target_count(call: OnnxCall, ids: np.ndarray[Any, Any], labels: np.ndarray[Any, Any] | None) -> int:
+    """Return how many numbers the trees give: one for each class, though for two classes one may do."""
+    classes = 0 if labels is None else len(labels)
+    if classes == 2:
+        return int(ids.max(initial=0)) + 1
+    return classes if classes > 2 else max(call.get("n_targets", 0), 1)
 
 
 @imports("TreeEnsemble", domain=ML)
@@ -82,22 +92,17 @@ def newer_ensemble(call: OnnxCall) -> Any:
     x = call[0]
     inner, leaves = (len(call.get(name)) for name in ("nodes_featureids", "leaf_targetids"))
     count, own = call.get("n_targets", 1), np.arange(inner, inner + leaves)
-    to = [
-        np.asarray(call.get(f"nodes_{side}nodeids")) + inner * np.asarray(call.get(f"nodes_{side}leafs"))
-        for side in ("true", "false")
-    ]
-    if min(each.min(initial=0) for each in to) < 0 or max(each.max(initial=0) for each in to) >= inner + leaves:
-        raise Unimportable("a node of a tree leads nowhere")
+    yes, no = _links(call, inner, inner + leaves)
     kinds = [MODES[number] if number < len(MODES) else str(number) for number in call.get("nodes_modes").tolist()]
-    missing = call.get("nodes_missing_value_tracks_true") or [0] * inner
+    missing = call.repeated("nodes_missing_value_tracks_true", inner, 0)
     weights, given = _leaf_weights(inner + leaves, count, own, call.get("leaf_targetids"), call.get("leaf_weights"))
     forest = Forest(
         np.concatenate([np.asarray(call.get("nodes_featureids"), np.int64), np.zeros(leaves, np.int64)]),
         np.concatenate([np.asarray(call.get("nodes_splits"), x.dtype), np.zeros(leaves, x.dtype)]),
         np.array([*kinds, *["BRANCH_LEQ"] * leaves]),
         np.array([*missing, *[0] * leaves], bool),
-        np.concatenate([to[0], own]),
-        np.concatenate([to[1], own]),
+        np.concatenate([yes, own]),
+        np.concatenate([no, own]),
         weights,
         given,
         np.asarray(call.get("tree_roots"), np.int64),
@@ -105,6 +110,18 @@ def newer_ensemble(call: OnnxCall) -> Any:
     )
     z = summed(call, x, forest, AGGREGATES[call.get("aggregate_function", 1)])
     return transformed(z, TRANSFORMS[call.get("post_transform", 0)])
+
+
+def _links(call: OnnxCall, inner: int, count: int) -> list[np.ndarray[Any, Any]]:
+    """Return where the inner nodes lead if what they compare is true, and else; leaves come after them."""
+    links = [
+        np.asarray(call.get(f"nodes_{side}nodeids")) + inner * np.asarray(call.get(f"nodes_{side}leafs"))
+        for side in ("true", "false")
+    ]
+    every = np.concatenate(links)
+    if every.min(initial=0) < 0 or every.max(initial=0) >= count:
+        raise Unimportable("a node of a tree leads nowhere")
+    return links
 
 
 def _members(call: OnnxCall, kinds: list[str], leaves: int) -> np.ndarray[Any, Any] | None:
@@ -140,21 +157,20 @@ def _led_to(places: Mapping[tuple[int, int], int], trees: Sequence[int], nodes: 
 
 def forest_of(call: OnnxCall, part: str, ids: np.ndarray[Any, Any], count: int) -> Forest:
     """Return the trees that the attributes of a node describe."""
-    trees, nodes = (np.asarray(call.get(f"nodes_{name}")) for name in ("treeids", "nodeids"))
-    places = {key: place for place, key in enumerate(zip(trees.tolist(), nodes.tolist(), strict=True))}
+    trees, nodes = (np.asarray(call.get(f"nodes_{name}")).tolist() for name in ("treeids", "nodeids"))
+    places = {key: place for place, key in enumerate(zip(trees, nodes, strict=True))}
     modes = [each.decode() for each in call.get("nodes_modes")]
     own = np.arange(len(modes))
     is_leaf = np.array([mode == "LEAF" for mode in modes])
     yes, no = (
-        np.where(is_leaf, own, _led_to(places, trees.tolist(), call.get(f"nodes_{name}nodeids")))
-        for name in ("true", "false")
+        np.where(is_leaf, own, _led_to(places, trees, call.get(f"nodes_{name}nodeids"))) for name in ("true", "false")
     )
     if min(yes.min(initial=0), no.min(initial=0)) < 0:
         raise Unimportable("a node of a tree leads nowhere")
     leaves = [places[leaf] for leaf in zip(call.get(f"{part}_treeids"), call.get(f"{part}_nodeids"), strict=True)]
     weights, given = _leaf_weights(len(modes), count, leaves, ids, call.get(f"{part}_weights"))
     roots = np.setdiff1d(own, np.concatenate([yes[~is_leaf], no[~is_leaf]])).astype(np.int64)
-    missing = np.asarray(call.get("nodes_missing_value_tracks_true") or [0] * len(modes), bool)
+    missing = np.asarray(call.repeated("nodes_missing_value_tracks_true", len(modes), 0), bool)
     thresholds = np.asarray(call.get("nodes_values"), np.float32)
     kinds = np.where(is_leaf, "BRANCH_LEQ", modes)
     return Forest(
@@ -195,14 +211,17 @@ def stepped(x: Any, at: Any, forest: Forest) -> Any:
     thresholds = taken(forest.thresholds, at, axis=0)
     yes: Any = None
     for mode in sorted(set(forest.modes.tolist())):
-        if mode not in MODES:
-            raise Unimportable(f"there is no comparison '{mode}'")
-        if mode == MEMBER:
-            found = op("any", axis=-1)(np.equal(np.expand_dims(values, -1), taken(forest.members, at, axis=0)))
-        else:
-            found = COMPARED[mode](values, thresholds)
-        chosen = found if yes is None else np.where(taken(forest.modes == mode, at, axis=0), found, yes)
-        yes = chosen
+        found = _compared(mode, values, thresholds, forest, at)
+        yes = found if yes is None else np.where(taken(forest.modes == mode, at, axis=0), found, yes)
     if forest.missing.any():
         yes = np.logical_or(yes, np.logical_and(np.not_equal(values, values), taken(forest.missing, at, axis=0)))
     return np.where(yes, taken(forest.yes, at, axis=0), taken(forest.no, at, axis=0))
+
+
+def _compared(mode: str, values: Any, thresholds: Any, forest: Forest, at: Any) -> Any:
+    """Return what a comparison of all nodes says, whatever their own is."""
+    if mode not in MODES:
+        raise Unimportable(f"there is no comparison '{mode}'")
+    if mode == MEMBER:
+        return op("any", axis=-1)(np.equal(np.expand_dims(values, -1), taken(forest.members, at, axis=0)))
+    return COMPARED[mode](values, thresholds)

@@ -106,20 +106,23 @@ class Importer:
         InvalidModelError
             GE306 for each op that cannot be imported, with the reason and the nodes; GE132 or GE133 beyond the limits.
         """
-        opsets = {_domain(each.domain): each.version for each in self.proto.opset_import}
         graph = self.proto.graph
-        scope = ImportScope({}, opsets, {}, {}, declared_types(graph))
+        scope = ImportScope({}, _versions(self.proto.opset_import), {}, {}, declared_types(graph))
         self._enter_sources(graph, scope)
         wanted = [each.name for each in graph.output] if until is None else [until]
         self._run_nodes(needed(graph.node, wanted), scope)
+        outputs = self._outputs(wanted, scope)
+        if self.findings:
+            raise InvalidModelError(list(self.findings.problems()))
+        return outputs
+
+    def _outputs(self, wanted: Iterable[str], scope: ImportScope) -> dict[str, Any]:
         outputs = {}
         for name in wanted:
             with self.findings.reporting(FindingPlace("output", name)):
                 value = self._value(name, scope)
                 if value is not GAP:
                     outputs[name] = self._returned(value)
-        if self.findings:
-            raise InvalidModelError(list(self.findings.problems()))
         return outputs
 
     # ------------------------------------------------------------ what the file declares
@@ -159,19 +162,23 @@ class Importer:
         if kind != "tensor_type":
             raise Unimportable(f"values of kind {(kind or 'none').removesuffix('_type')} have no counterpart")
         tensor = declared.type.tensor_type
-        dtype = dtype_of(tensor.elem_type)
         if declared.name in self.fixed:
-            return np.asarray(self.fixed[declared.name], dtype)
+            return np.asarray(self.fixed[declared.name], dtype_of(tensor.elem_type))
+        return self._placeholder(declared, tensor)
+
+    def _placeholder(self, declared: Any, tensor: Any) -> Any:
+        """Enter an input that the model keeps."""
+        dtype, kind = dtype_of(tensor.elem_type), type_name(tensor.elem_type)
         if not tensor.HasField("shape"):
             raise Unimportable("it declares no shape")
         shape = tuple(self._size(declared.name, axis, size) for axis, size in enumerate(tensor.shape.dim))
-        if type_name(tensor.elem_type) not in (dtype.name.upper(), "FLOAT", "DOUBLE"):
-            self.tensors.narrow.setdefault(type_name(tensor.elem_type), 0)
+        if kind not in (dtype.name.upper(), "FLOAT", "DOUBLE"):
+            self.tensors.narrow.setdefault(kind, 0)
         name = self.names.given(declared.name)
         if declared.doc_string:
             self.descriptions[name] = declared.doc_string
         self.final[name] = self.of_file[declared.name] = name
-        return self.draft.input(name, ArrayType(shape, dtype), STORED.get(type_name(tensor.elem_type)))
+        return self.draft.input(name, ArrayType(shape, dtype), STORED.get(kind))
 
     def _size(self, name: str, axis: int, size: Any) -> Size:
         if size.HasField("dim_value") and size.dim_value >= 0:
@@ -183,18 +190,24 @@ class Importer:
 
     def _run_nodes(self, nodes: Iterable[Any], scope: ImportScope) -> None:
         for node in nodes:
-            self.placed += 1
-            if self.placed > self.most:
-                message = f"with functions inlined and loops unrolled the model has more than {self.most:,} nodes"
-                raise InvalidModelError(message, code="GE132", hint="load it with larger limits")
-            twice = [output for output in node.output if output and output in scope.values]
-            scope.values.update(dict.fromkeys(node.output, GAP))
-            with self.findings.reporting(self._place(node, scope)):
-                if twice:
-                    raise Unimportable(f"'{twice[0]}' is defined twice")
-                self._run_node(node, scope)
+            self._count_node()
+            self._run_or_report(node, scope)
             if self.findings:
                 self._stand_in(node, scope)
+
+    def _count_node(self) -> None:
+        self.placed += 1
+        if self.placed > self.most:
+            message = f"with functions inlined and loops unrolled the model has more than {self.most:,} nodes"
+            raise InvalidModelError(message, code="GE132", hint="load it with larger limits")
+
+    def _run_or_report(self, node: Any, scope: ImportScope) -> None:
+        twice = [output for output in filter(None, node.output) if output in scope.values]
+        scope.values.update(dict.fromkeys(node.output, GAP))
+        with self.findings.reporting(self._place(node, scope)):
+            if twice:
+                raise Unimportable(f"'{twice[0]}' is defined twice")
+            self._run_node(node, scope)
 
     def _run_node(self, node: Any, scope: ImportScope) -> None:
         inputs = [self._value(name, scope) if name else None for name in node.input]
@@ -229,15 +242,16 @@ class Importer:
 
     def _stand_in(self, node: Any, scope: ImportScope) -> None:
         """Let results that lack have the types that the file states, or that follow from what the node reads."""
-        lacking = [name for name in node.output if name and scope.values[name] is GAP]
-        if not lacking:
-            return
-        values = [scope.values.get(name) for name in node.input]
-        known = all(value is not GAP for value in values)
-        types = {**(inferred_types(node, values, scope.opsets) if known else {}), **scope.declared}
+        lacking = [name for name in filter(None, node.output) if scope.values[name] is GAP]
+        types = {**self._inferred(node, scope), **scope.declared} if lacking else {}
         for name in lacking:
             with suppress(Unimportable):
                 scope.values[name] = self._typed(name, types.get(name))
+
+    def _inferred(self, node: Any, scope: ImportScope) -> dict[str, Any]:
+        """Return the types of results that follow from inputs, if those of all inputs are known."""
+        values = [scope.values.get(name) for name in node.input]
+        return {} if any(value is GAP for value in values) else inferred_types(node, values, scope.opsets)
 
     def _typed(self, name: str, kind: Any) -> Any:
         """Return a stand-in for a value of a type, a gap where the type is not known."""
@@ -313,7 +327,7 @@ class Importer:
         defaults = {each.name: self._attribute(each) for each in function.attribute_proto}
         values = dict.fromkeys(function.input)
         values.update(zip(function.input, inputs, strict=False))
-        opsets = {**scope.opsets, **{_domain(each.domain): each.version for each in function.opset_import}}
+        opsets = {**scope.opsets, **_versions(function.opset_import)}
         prefix = f"{self._near(node, scope)}/"
         kinds = {own: scope.kinds.get(name, 0) for own, name in zip(function.input, node.input, strict=False)}
         path = f"{scope.path}{name_of(node)}/"
@@ -366,12 +380,16 @@ class Importer:
         if any(value is GAP for value in found):
             raise Follows
         for name, value in zip(node.output, found, strict=False):
-            if name:
-                scope.values[name] = normalized(value)
-                self._name(value, name, scope)
-        missing = [name for name in node.output[len(found) :] if name]
+            self._enter(name, value, scope)
+        missing = list(filter(None, node.output[len(found) :]))
         if missing:
             raise Unimportable(f"its output '{missing[0]}' has no counterpart")
+
+    def _enter(self, name: str, value: Any, scope: ImportScope) -> None:
+        """Enter a result, which has no name if nothing reads it."""
+        if name:
+            scope.values[name] = normalized(value)
+            self._name(value, name, scope)
 
     def _name(self, value: Any, name: str, scope: ImportScope) -> None:
         """Give the node that made a value the name of the file, unless it has one."""
@@ -379,10 +397,13 @@ class Importer:
             return
         if not scope.prefix:
             self.of_file.setdefault(name, value.name)
-        node, _, port = value.name.partition(":")
-        sources = (self.draft.inputs, self.draft.weights, self.draft.constants)
-        if not port and node not in self.final and not any(node in each for each in sources):
-            self.final[node] = self.names.given(f"{scope.prefix}{name}")
+        if self._is_unnamed(value.name):
+            self.final[value.name] = self.names.given(f"{scope.prefix}{name}")
+
+    def _is_unnamed(self, value: str) -> bool:
+        """Whether a value is the only or first one of a node that has no name of the file."""
+        named = (self.final, self.draft.inputs, self.draft.weights, self.draft.constants)
+        return ":" not in value and not any(value in each for each in named)
 
     def _returned(self, value: Any) -> Any:
         if isinstance(value, list) or value is None:
@@ -396,3 +417,8 @@ _SINGLE = {"FLOAT": "f", "INT": "i", "STRING": "s", "GRAPH": "g", "TYPE_PROTO": 
 
 def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
+
+
+def _versions(imports: Iterable[Any]) -> dict[str, int]:
+    """Return the opset of each domain that a model or a function imports."""
+    return {_domain(each.domain): each.version for each in imports}

@@ -7,7 +7,7 @@ where others read more of it than its results, as a gradient does, or where it w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphengine.format.onnx.emitting import Emitter
@@ -42,22 +42,30 @@ def with_functions(emit: Emitter, calls: Mapping[str, CalledFunction], wanted: s
         order = _contracted_order(emit.nodes, cluster.members) if cluster else []
         if cluster and order:
             function = _shared(functions, _function(emit, cluster, called, opset), called.name)
-            node = emit.helper.make_node(function.name, cluster.inputs, cluster.outputs, name=call, domain=CALLS)
-            emit.nodes[cluster.members[0]], emit.owners[cluster.members[0]] = node, call
-            emit.nodes[:] = [emit.nodes[number] for number in order]
-            emit.owners[:] = [emit.owners[number] for number in order]
+            _replace(emit, cluster, function.name, order)
     return list(functions.values())
+
+
+def _replace(emit: Emitter, cluster: _Cluster, function: str, order: list[int]) -> None:
+    """Write the call of a function for the nodes of a cluster, and what is left in another order."""
+    node = emit.helper.make_node(function, cluster.inputs, cluster.outputs, name=cluster.call, domain=CALLS)
+    emit.nodes[cluster.members[0]], emit.owners[cluster.members[0]] = node, cluster.call
+    emit.nodes[:] = [emit.nodes[number] for number in order]
+    emit.owners[:] = [emit.owners[number] for number in order]
 
 
 def _shared(functions: dict[bytes, Any], function: Any, name: str) -> Any:
     """Return the function that is there already, or a new one of its own name."""
     text = function.SerializeToString(deterministic=True)
     if text not in functions:
-        taken = {each.name for each in functions.values()}
-        names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
-        function.name = next(each for each in names if each not in taken)
+        function.name = _free(name, {each.name for each in functions.values()})
         functions[text] = function
     return functions[text]
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    numbered = (f"{name}_{count}" for count in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _cluster_of(emit: Emitter, call: str, wanted: set[str]) -> _Cluster | None:
@@ -66,14 +74,22 @@ def _cluster_of(emit: Emitter, call: str, wanted: set[str]) -> _Cluster | None:
     if len(members) < 2:
         return None
     nodes = [emit.nodes[number] for number in members]
-    made, read = _made(nodes), wanted.union(_read(_others(emit.nodes, members)))
-    outputs = [name for name in made if name in read]
-    results = _made(emit.nodes[number] for number in members if emit.owners[number] == call)
-    if not outputs or not set(outputs).issubset(results):
+    read = wanted.union(_read(_others(emit.nodes, members)))
+    outputs = [name for name in _made(nodes) if name in read]
+    if not outputs or not set(outputs).issubset(_results(emit, call)):
         return None
-    own = {"", *made, *emit.initializers}.union(*map(_defined_in, nodes))
-    inputs = [name for name in dict.fromkeys(_read(nodes)) if name not in own]
-    return _Cluster(call, members, inputs, outputs)
+    return _Cluster(call, members, _read_from_outside(emit, nodes), outputs)
+
+
+def _results(emit: Emitter, call: str) -> Iterable[str]:
+    """Return what the nodes make that were written for a call itself."""
+    return _made(node for node, owner in zip(emit.nodes, emit.owners, strict=True) if owner == call)
+
+
+def _read_from_outside(emit: Emitter, nodes: Sequence[Any]) -> list[str]:
+    """Return what nodes read and neither make nor have as a constant."""
+    own = {"", *_made(nodes), *emit.initializers}.union(*map(_defined_in, nodes))
+    return [name for name in dict.fromkeys(_read(nodes)) if name not in own]
 
 
 def _members(emit: Emitter, call: str) -> list[int]:
@@ -113,35 +129,46 @@ def _contracted_order(nodes: Sequence[Any], members: list[int]) -> list[int]:
     """Return the order of nodes where the members are one, their first; nothing if none is possible."""
     import networkx as nx
 
-    moved = dict.fromkeys(members, members[0])
-    place = {name: moved.get(number, number) for number, node in enumerate(nodes) for name in node.output}
     graph = nx.DiGraph()
-    for number, node in enumerate(nodes):
-        own = moved.get(number, number)
-        graph.add_node(own)
-        graph.add_edges_from((place[name], own) for name in read_by(node) if place.get(name, own) != own)
+    graph.add_nodes_from(sorted({*range(len(nodes))} - {*members[1:]}))
+    graph.add_edges_from(_contracted_edges(nodes, dict.fromkeys(members, members[0])))
     try:
         return list(nx.lexicographical_topological_sort(graph))
     except nx.NetworkXUnfeasible:
         return []
 
 
+def _contracted_edges(nodes: Sequence[Any], moved: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield from which node to which a value leads, but for those inside the one that others have become."""
+    place = {name: moved.get(number, number) for number, node in enumerate(nodes) for name in node.output}
+    for number, node in enumerate(nodes):
+        own = moved.get(number, number)
+        yield from [(place[name], own) for name in read_by(node) if place.get(name, own) != own]
+
+
 def _function(emit: Emitter, cluster: _Cluster, called: CalledFunction, opset: int) -> Any:
     """Return the function of a call, with names that are the same in every call of it."""
     nodes = [emit.nodes[number] for number in cluster.members]
     constants = [name for name in dict.fromkeys(_read(nodes)) if name in emit.initializers]
-    names = {name: called.inputs.get(name, f"x{place}") for place, name in enumerate(cluster.inputs)}
-    names |= {name: f"constant{place}" for place, name in enumerate(constants)}
-    names |= {name: _within(name, cluster.call) for name in _made(nodes)}
+    names = _names_within(cluster, called, constants, _made(nodes))
     return emit.helper.make_function(
         CALLS,
         "",
-        [names[name] for name in cluster.inputs],
-        [names[name] for name in cluster.outputs],
+        list(map(names.__getitem__, cluster.inputs)),
+        list(map(names.__getitem__, cluster.outputs)),
         [*[_constant(emit, name, names[name]) for name in constants], *[_renamed(emit, node, names) for node in nodes]],
         _opsets(emit, nodes, opset),
         doc_string=called.description,
     )
+
+
+def _names_within(
+    cluster: _Cluster, called: CalledFunction, constants: Iterable[str], made: Iterable[str]
+) -> dict[str, str]:
+    """Return the names that values have in a function: those of its inputs, numbers, and ids without the call."""
+    names = {name: called.inputs.get(name, f"x{place}") for place, name in enumerate(cluster.inputs)}
+    names |= {name: f"constant{place}" for place, name in enumerate(constants)}
+    return names | {name: _within(name, cluster.call) for name in made}
 
 
 def _opsets(emit: Emitter, nodes: Sequence[Any], opset: int) -> list[Any]:
@@ -170,10 +197,14 @@ def _renamed(emit: Emitter, node: Any, names: Mapping[str, str]) -> Any:
     inside = [copy]
     while inside:
         each = inside.pop()
-        each.input[:] = [names.get(name, name) for name in each.input]
-        each.output[:] = [names.get(name, name) for name in each.output]
+        _rename(each.input, names)
+        _rename(each.output, names)
         for graph in subgraphs(each):
             inside.extend(graph.node)
             for output in graph.output:
                 output.name = names.get(output.name, output.name)
     return copy
+
+
+def _rename(values: Any, names: Mapping[str, str]) -> None:
+    values[:] = [names.get(name, name) for name in values]

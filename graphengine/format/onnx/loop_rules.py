@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from graphengine.format.entries import without
 from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, applied, exports
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.graph import Graph
@@ -19,12 +21,7 @@ def scan(emit: Emitter, loop: Applied) -> tuple[str, ...]:
     node: Any = loop.node.node
     steps, _ = node.steps(loop.types)
     states = [emit.read(loop, place, emit.dtype(steps[place])) for place in node.carried]
-    sequences = [emit.read(loop, place) for place in node.cut]
-    cut, stacked = node.axes
-    places = [axis % loop.rank(place) for axis, place in zip(cut, node.cut, strict=True)]
-    if not sequences:  # Scan needs one, whose length is the number of steps
-        numbers = [emit.constant(number, np.int64) for number in (0, node.length, 1)]
-        sequences, places = [emit("Range", *numbers)], [0]
+    sequences, places = _sequences(emit, loop)
     results = [emit.free(loop.node.id) for _ in node.outputs]
     made = emit.helper.make_node(
         "Scan",
@@ -34,10 +31,20 @@ def scan(emit: Emitter, loop: Applied) -> tuple[str, ...]:
         num_scan_inputs=len(sequences),
         scan_input_axes=places,
         scan_input_directions=[int(node.reverse)] * len(sequences),
-        **_stacking(node, stacked, steps),
+        **_stacking(node, node.axes[1], steps),
     )
     emit.nodes.append(made)
     return tuple(results)
+
+
+def _sequences(emit: Emitter, loop: Applied) -> tuple[list[str], list[int]]:
+    """Return the sequences and the axis of each; Scan needs one, whose length is the number of steps."""
+    node: Any = loop.node.node
+    if not node.cut:
+        numbers = [emit.constant(number, np.int64) for number in (0, node.length, 1)]
+        return [emit("Range", *numbers)], [0]
+    axes = [axis % loop.rank(place) for axis, place in zip(node.axes[0], node.cut, strict=True)]
+    return [emit.read(loop, place) for place in node.cut], axes
 
 
 def _stacking(node: Any, axes: Any, steps: Any) -> dict[str, list[int]]:
@@ -89,16 +96,24 @@ def _nested(
     graph, _ = lowered_graph(
         whole.derive(whole.nodes, {port: body.results[port] for port in body.outputs}, whole.types)
     )
-    renamed = {name: emit.free(f"{near}/{name}") for name in graph.types if name not in whole.inputs or name in own}
-    renamed |= {name: _outside(emit, operand) for name, operand in given.items() if name not in own}
+    inside = without(graph.types, without(whole.inputs, own))
+    renamed = _names_in(emit, near, inside, without(given, own))
     inner = emit.nested({**whole.types, **graph.types}, renamed)
     _write(inner, graph)
-    outputs = []
-    for port, value in graph.outputs.items():
-        name = inner.free(f"{near}/{port}")
-        inner.alias(renamed[value], name)
-        outputs.append(_declared(inner, name, graph.types[value]))
-    return inner, outputs
+    return inner, [_output(inner, f"{near}/{port}", value, graph) for port, value in graph.outputs.items()]
+
+
+def _names_in(emit: Emitter, near: str, inside: Iterable[str], around: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names that values of a body have: new ones, or those of operands from around it."""
+    renamed = {name: emit.free(f"{near}/{name}") for name in inside}
+    return renamed | {name: _outside(emit, operand) for name, operand in around.items()}
+
+
+def _output(inner: Emitter, near: str, value: str, graph: Graph) -> Any:
+    """Return the declaration of an output of a body under a name of its own."""
+    name = inner.free(near)
+    inner.alias(inner.renamed[value], name)
+    return _declared(inner, name, graph.types[value])
 
 
 def _outside(emit: Emitter, operand: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphengine.format.narrow import stored
-from graphengine.ir.declarations import Input, Parameter
 from graphengine.ir.graph import Graph
 
 
@@ -25,20 +25,28 @@ class NarrowSources(NamedTuple):
 
 def narrow_sources(graph: Graph, values: Mapping[str, Any], replaceable: frozenset[str]) -> NarrowSources:
     """Return what is written in 16 bits: not what a run may replace, and no parameter that would lose a bit."""
-    read = {each for node in graph.nodes for each in node.inputs}
-    apart = {*replaceable, *graph.outputs.values()}
     found = NarrowSources({}, {})
-    for name, source in {**graph.inputs, **graph.parameters}.items():
-        storage: Any = source.storage if isinstance(source, (Input, Parameter)) else None
-        if storage is None or name in apart or name not in read:
-            continue
-        if name in values and isinstance(source, Parameter):
-            array = np.asarray(values[name])
-            narrow = stored({name: array}, {name: storage}).arrays[name]
-            if narrow.dtype == array.dtype:
+    for name, storage in _declared(graph, {*replaceable, *graph.outputs.values()}).items():
+        if name in graph.parameters:
+            array = _narrowed(name, values, storage)
+            if array is None:
                 continue
-            found.values[name] = narrow
-        elif isinstance(source, Parameter):
-            continue
+            found.values[name] = array
         found.types[name] = storage.upper()
     return found
+
+
+def _declared(graph: Graph, apart: set[str]) -> dict[str, Any]:
+    """Return the declared storage of the sources that nodes read, but for those that are apart."""
+    read = set(itertools.chain.from_iterable(node.inputs for node in graph.nodes)) - apart
+    sources = {name: getattr(each, "storage", None) for name, each in {**graph.inputs, **graph.parameters}.items()}
+    return {name: storage for name, storage in sources.items() if storage is not None and name in read}
+
+
+def _narrowed(name: str, values: Mapping[str, Any], storage: Any) -> Any:
+    """Return the value of a parameter in 16 bits, None if it has none or would lose a bit."""
+    if name not in values:
+        return None
+    array = np.asarray(values[name])
+    narrow = stored({name: array}, {name: storage}).arrays[name]
+    return None if narrow.dtype == array.dtype else narrow

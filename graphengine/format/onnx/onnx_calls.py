@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.format.onnx.drafts import Draft, Weight
+from graphengine.format.onnx.drafts import Draft, Weight, are_sizes
 from graphengine.ir.nodes import infer
 from graphengine.ir.recording import Symbol
 from graphengine.ops.body import kind_of
@@ -87,6 +87,10 @@ class OnnxCall:
         """Return an attribute or its default."""
         return self.attributes.get(name, default)
 
+    def repeated(self, name: str, count: int, default: Any) -> tuple[Any, ...]:
+        """Return an attribute that is a list, or so many times its default."""
+        return tuple(self.get(name) or (default,) * count)
+
     def __getitem__(self, place: int) -> Any:
         """Return an input to compute with: a symbol, or a small constant as an array."""
         return self.draft.computed(self.size(place))
@@ -98,8 +102,11 @@ class OnnxCall:
         value = self.raws[place]
         if isinstance(value, list):
             raise Unimportable("sequences have no counterpart")
-        is_large = isinstance(value, np.ndarray) and value.size > self._most
-        return self.draft.as_symbol(value) if isinstance(value, Weight) or is_large else value
+        return self.draft.as_symbol(value) if self._is_recorded(value) else value
+
+    def _is_recorded(self, value: Any) -> bool:
+        """Whether a value is read by a node: a weight, or a constant that is too large to compute with."""
+        return isinstance(value, Weight) or (isinstance(value, np.ndarray) and value.size > self._most)
 
     @property
     def all(self) -> list[Any]:
@@ -114,10 +121,9 @@ class OnnxCall:
         """Return an input whose value has to be known while the model is read."""
         if not self.has(place):
             raise Unimportable(f"its input '{what}' is omitted")
-        value = self.raws[place]
-        value = value.array if isinstance(value, Weight) else value
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            return value
+        value = array_of(self.raws[place])
+        if is_known(value):
+            return value  # type: ignore[no-any-return]
         names = self.draft.inputs_of(value) if isinstance(value, Symbol) else []
         raise NotKnownYet(f"its input '{what}' is computed at run time", names)
 
@@ -164,9 +170,7 @@ class OnnxCall:
     def dtype(self, place: int = 0) -> np.dtype[Any]:
         """Return the dtype of an input."""
         value = self.raws[place]
-        if isinstance(value, np.ndarray) and value.dtype == object:
-            return np.dtype(np.int64)
-        dtype: np.dtype[Any] = value.dtype
+        dtype: np.dtype[Any] = np.dtype(np.int64) if are_sizes(value) else value.dtype
         return dtype
 
     def elements(self, place: int) -> int:
@@ -219,16 +223,29 @@ def bounded(shape: Any) -> tuple[int, ...]:
     return sizes
 
 
+def array_of(value: Any) -> Any:
+    """Return the array of a weight, any other value as it is."""
+    return value.array if isinstance(value, Weight) else value
+
+
 def shape_of(value: Any) -> tuple[Any, ...]:
     """Return the shape of a symbol, a weight or an array."""
-    if isinstance(value, Symbol):
-        return tuple(value.type.shape)
-    return tuple(np.shape(value.array if isinstance(value, Weight) else value))
+    return tuple(value.type.shape if isinstance(value, Symbol) else np.shape(array_of(value)))
 
 
 def is_known(*values: Any) -> bool:
     """Whether values are arrays without a symbol in them."""
     return all(isinstance(value, np.ndarray) and value.dtype != object for value in values)
+
+
+def are_arrays(*values: Any) -> bool:
+    """Whether values can be computed with at once: constants, and sizes that are known in part."""
+    return all(isinstance(value, np.ndarray) for value in values)
+
+
+def have_symbols(sizes: Iterable[Any]) -> bool:
+    """Whether a size is known only at run time."""
+    return any(isinstance(size, Symbol) for size in sizes)
 
 
 def constant(value: Any, like: Any) -> np.ndarray[Any, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from graphengine.format.onnx.emitting import RULES, SINGLE
 from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
@@ -22,10 +24,14 @@ def lowered_graph(graph: Graph, *, single: bool = False) -> tuple[Graph, dict[st
     rules = (*SHAPES, fold_constants, *IDENTITIES, *SIGNS)
     rewriter = Rewriter(dead_code(graph))
     lowered = dead_code(rewriter.run(rules, merge=True, expansion=partial(_expansion, single)))
-    made = {name: value for name, value in rewriter.replaced.items() if value in lowered.types and "~" in str(value)}
-    own = {str(value): name for name, value in made.items() if str(value).rpartition("~")[0] == name}
-    free = {value: name for value, name in own.items() if lowered.outputs.get(name, value) == value}
-    return lowered, free
+    return lowered, _free_names(rewriter.replaced, lowered)
+
+
+def _free_names(replaced: Mapping[str, Any], lowered: Graph) -> dict[str, str]:
+    """Return for the results that were made of other ops the names of the nodes that they replace."""
+    made = {name: str(value) for name, value in replaced.items() if value in lowered.types}
+    own = {value: name for name, value in made.items() if value.rpartition("~")[0] == name}
+    return {value: name for value, name in own.items() if lowered.outputs.get(name, value) == value}
 
 
 def _expansion(single: bool, recorder: Recorder, node: GraphNode, types: Types, kinds: Types) -> Template | None:

@@ -14,15 +14,19 @@ LAST = np.iinfo(np.int64).max
 @exports("pad")
 def pad(emit: Emitter, applied: Applied) -> str:
     """Write Pad with a constant, or Gather of the places that are copied."""
-    x, dtype = emit.read(applied), emit.result_dtype(applied)
+    x = emit.read(applied)
     if applied.mode == "constant":
-        widths = [width for side in (0, 1) for width in (pair[side] for pair in applied.pad_width)]
-        value = emit.constant(np.asarray(float(applied.constant_values)), dtype)
-        return emit("Pad", x, emit.vector(widths), value) if widths else x
+        return _pad_constant(emit, applied, x)
     for axis, pair in enumerate(applied.pad_width):
         if any(pair):
             x = emit("Gather", x, _places(emit, applied, x, axis, 0), axis=axis)
     return x
+
+
+def _pad_constant(emit: Emitter, applied: Applied, x: str) -> str:
+    widths = [pair[side] for side in (0, 1) for pair in applied.pad_width]
+    value = emit.constant(np.asarray(float(applied.constant_values)), emit.result_dtype(applied))
+    return emit("Pad", x, emit.vector(widths), value) if widths else x
 
 
 @exports("unpad")

@@ -14,6 +14,7 @@ import numpy as np
 
 from graphengine.format.onnx.emitting import Applied, Emitter, exports
 from graphengine.ops.families import patches
+from graphengine.ops.shapes import are_integers
 
 by_axis: Callable[..., Any] = patches.by_axis
 spans: Callable[..., Any] = patches.spans
@@ -65,10 +66,7 @@ def fold(emit: Emitter, applied: Applied) -> str:
     strides, steps = by_axis(applied.stride, sizes), by_axis(applied.dilation, sizes)
     channels: SizeOrName = shape[1] if isinstance(shape[1], int) else -1
     parts = emit("Reshape", emit.read(applied), _vector(emit, [0, channels, int(np.prod(kernel)), *counts]))
-    ends = [
-        _affine(emit, _affine(emit, count, -stride, stride - 1), 1, _affine(emit, size, 1, _width(emit, pair)))
-        for size, pair, count, stride in zip(sizes, pairs, counts, strides, strict=True)
-    ]
+    ends = [_end(emit, *each) for each in zip(sizes, pairs, counts, strides, strict=True)]
     total = ""
     for number, place in enumerate(itertools.product(*map(range, kernel))):
         part = _spread(emit, emit("Gather", parts, emit.constant(number, np.int64), axis=2), counts, strides)
@@ -77,6 +75,12 @@ def fold(emit: Emitter, applied: Applied) -> str:
         part = emit("Pad", part, _vector(emit, [0, 0, *before, 0, 0, *after]))
         total = emit("Add", total, part) if total else part
     return _without_margin(emit, total, sizes, pairs)
+
+
+def _end(emit: Emitter, size: SizeOrName, pair: Any, count: SizeOrName, stride: int) -> SizeOrName:
+    """Return how much longer an axis with its margin is than a part that is spread along it."""
+    spread = _affine(emit, count, -stride, stride - 1)
+    return _affine(emit, spread, 1, _affine(emit, size, 1, _width(emit, pair)))
 
 
 def padded(emit: Emitter, x: str, pairs: Pairs, fill: Any, dtype: Any) -> str:
@@ -115,7 +119,7 @@ def _spread(emit: Emitter, x: str, counts: Sequence[SizeOrName], strides: Sequen
 def pairs_of(emit: Emitter, applied: Applied, kernel: Sequence[int], sizes: Sequence[SizeOrName]) -> Pairs:
     """Return the widths of the padding before and after each axis."""
     node: Any = applied.node.node
-    if node.padding != "same" or all(isinstance(size, int) for size in sizes):
+    if node.padding != "same" or are_integers(sizes):
         return list(padding_pairs(node, kernel, sizes))
     along = zip(sizes, by_axis(node.stride, sizes), spans(node, kernel), strict=True)
     missing = [_missing(emit, *each) for each in along]
@@ -161,10 +165,14 @@ def _affine(emit: Emitter, size: SizeOrName, factor: int, offset: SizeOrName) ->
     """Return size * factor + offset."""
     if isinstance(size, int) and isinstance(offset, int):
         return size * factor + offset
-    product = size * factor if isinstance(size, int) else size
-    if isinstance(size, str) and factor != 1:
-        product = emit("Mul", size, emit.vector([factor]))
+    product = _multiple(emit, size, factor)
     return product if offset == 0 else emit("Add", _named(emit, product), _named(emit, offset))
+
+
+def _multiple(emit: Emitter, size: SizeOrName, factor: int) -> SizeOrName:
+    if isinstance(size, int):
+        return size * factor
+    return size if factor == 1 else emit("Mul", size, emit.vector([factor]))
 
 
 def _quotient(emit: Emitter, size: SizeOrName, divisor: int) -> SizeOrName:

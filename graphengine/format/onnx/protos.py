@@ -103,21 +103,28 @@ def parsed(onnx: Any, text: bytes, path: str | None = None) -> Any:
 
 def has_text(proto: Any) -> bool:
     """Whether all text of a message is UTF-8; the library hands over other text as bytes."""
-    message, onnx = optional("google.protobuf.message", "onnx"), optional("onnx", "onnx")
     inside = [proto]
     while inside:
-        each = inside.pop()
-        if isinstance(each, onnx.TensorProto):  # its numbers are not copied
-            inside.extend(each.external_data)
-            if not is_text([each.name, each.doc_string]):
-                return False
-            continue
-        for field, value in each.ListFields():
-            if field.type == field.TYPE_MESSAGE:
-                inside.extend([value] if isinstance(value, message.Message) else value)
-            elif field.type == field.TYPE_STRING and not is_text(value):
-                return False
+        texts, messages = _content(inside.pop())
+        if not all(map(is_text, texts)):
+            return False
+        inside.extend(messages)
     return True
+
+
+def _content(proto: Any) -> tuple[list[Any], Any]:
+    """Return texts and messages in a message; those of a tensor apart, because its numbers would be copied."""
+    message, onnx = optional("google.protobuf.message", "onnx"), optional("onnx", "onnx")
+    if isinstance(proto, onnx.TensorProto):
+        return [proto.name, proto.doc_string], proto.external_data
+    texts: list[Any] = []
+    messages: list[Any] = []
+    for field, value in proto.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            messages.extend([value] if isinstance(value, message.Message) else value)
+        elif field.type == field.TYPE_STRING:
+            texts.append(value)
+    return texts, messages
 
 
 def is_text(value: Any) -> bool:
@@ -137,9 +144,7 @@ class Tensors:
     def array(self, tensor: Any) -> np.ndarray[Any, Any]:
         """Return the array of a tensor in our dtype for it; raises Unimportable for what is none."""
         name, dtype = type_name(tensor.data_type), dtype_of(tensor.data_type)
-        shape = tuple(tensor.dims)
-        if any(size < 0 for size in shape) or len(shape) > 64:
-            raise Unimportable(f"a tensor has the shape {shape}")
+        shape = _shape(tensor)
         size = math.prod(shape) * dtype.itemsize
         self._take(size)
         array = self._stored(tensor, shape, dtype if name in PLAIN else None, size)
@@ -174,16 +179,21 @@ class Tensors:
         if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
             raw = self._external(_entries(tensor), size)
             if dtype is None:
-                kind = tensor.data_type
-                tensor = self.onnx.TensorProto(data_type=kind, dims=shape, raw_data=bytes(raw))
+                tensor = self.onnx.TensorProto(data_type=tensor.data_type, dims=shape, raw_data=bytes(raw))
         try:
-            if dtype is not None and raw is not None:
-                return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
-            array: np.ndarray[Any, Any] = self.onnx.numpy_helper.to_array(tensor)
+            array = self._of_bytes(tensor, raw, shape, dtype)
         except (ValueError, TypeError, OverflowError) as error:
             raise Unimportable(f"a tensor of shape {shape} has other data: {error}") from error
         if array.shape != shape:
             raise Unimportable(f"a tensor of shape {shape} has data of shape {array.shape}")
+        return array
+
+    def _of_bytes(
+        self, tensor: Any, raw: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None
+    ) -> np.ndarray[Any, Any]:
+        if dtype is not None and raw is not None:
+            return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+        array: np.ndarray[Any, Any] = self.onnx.numpy_helper.to_array(tensor)
         return array
 
     def _external(self, entries: dict[str, str], size: int) -> Any:
@@ -193,12 +203,7 @@ class Tensors:
             return apart
         if self._folder is None:
             raise Unimportable("external data, and the model does not come from a file")
-        try:
-            offset, length = (int(entries.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
-        except ValueError:
-            raise Unimportable("external data whose offset or length is no number") from None
-        if offset < 0:
-            raise Unimportable("external data with a negative offset")
+        offset, length = _range_of(entries)
         with confined(self._folder, entries.get("location", "")).open("rb") as file:
             rest = os.fstat(file.fileno()).st_size - offset
             count = rest if length < 0 else length
@@ -244,3 +249,21 @@ def read_by(node: Any) -> set[str]:
 def declared_types(graph: Any) -> dict[str, Any]:
     """Return the types that a graph states of its values."""
     return {each.name: each.type for each in (*graph.value_info, *graph.output)}
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    shape = tuple(tensor.dims)
+    if min(shape, default=0) < 0 or len(shape) > 64:
+        raise Unimportable(f"a tensor has the shape {shape}")
+    return shape
+
+
+def _range_of(entries: dict[str, str]) -> tuple[int, int]:
+    """Return where external data begins, and its length, negative if it reaches to the end of the file."""
+    try:
+        offset, length = (int(entries.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
+    except ValueError:
+        raise Unimportable("external data whose offset or length is no number") from None
+    if offset < 0:
+        raise Unimportable("external data with a negative offset")
+    return offset, length

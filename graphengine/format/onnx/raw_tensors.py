@@ -73,18 +73,17 @@ class _Separation:
         return b"".join([*parts, self._read(kept, end)])
 
     def _tensor(self, begin: int, end: int) -> bytes:
-        fields = list(self._fields(begin, end))
-        raw = [field for field in fields if field.number == RAW_DATA and field.kind == BYTES]
-        if len(raw) != 1 or not BESIDE_RAW_DATA.issuperset(field.number for field in fields):
+        raw = _raw_data(list(self._fields(begin, end)))
+        if raw is None:
             return self._read(begin, end)
         location = f"{self._secret}/{len(self.found)}"
         entry = _delimited(1, b"location") + _delimited(2, location.encode())
-        self._file.seek(raw[0].content)
-        self.found[location] = array = np.empty(raw[0].end - raw[0].content, np.uint8)
+        self._file.seek(raw.content)
+        self.found[location] = array = np.empty(raw.end - raw.content, np.uint8)
         if self._file.readinto(array.data) != len(array):  # type: ignore[attr-defined]
             raise ValueError("the file became shorter")
         array.flags.writeable = False
-        rest = self._read(begin, raw[0].begin) + self._read(raw[0].end, end)
+        rest = self._read(begin, raw.begin) + self._read(raw.end, end)
         return rest + _delimited(EXTERNAL_DATA, entry) + _tag(DATA_LOCATION, VARINT) + bytes([EXTERNAL])
 
     def _read(self, begin: int, end: int) -> bytes:
@@ -137,3 +136,10 @@ def _encoded(number: int) -> bytes:
         parts.append(number & 127 | 128)
         number >>= 7
     return bytes([*parts, number])
+
+
+def _raw_data(fields: list[Field]) -> Field | None:
+    """Return the one field of raw data, if the tensor has nothing that would contradict it."""
+    raw = [field for field in fields if (field.number, field.kind) == (RAW_DATA, BYTES)]
+    is_alone = len(raw) == 1 and BESIDE_RAW_DATA.issuperset(field.number for field in fields)
+    return raw[0] if is_alone else None

@@ -50,20 +50,23 @@ def extremum(emit: Emitter, applied: Applied) -> str:
 @exports("argmax", "argmin")
 def place_of_extremum(emit: Emitter, applied: Applied) -> str:
     """Write ArgMax or ArgMin: the first of equal ones; NaN counts as infinite, as in NumPy where none is."""
-    op = "ArgMax" if applied.node.op == "argmax" else "ArgMin"
-    dtype = emit.operand_dtype(applied, 0)
-    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
-    x = emit.read(applied, 0, wide)
-    if wide.kind == "f":
-        most = emit.constant(np.inf if op == "ArgMax" else -np.inf, wide)
-        x = emit("Where", emit("IsNaN", x), most, x)
-    axis = applied.axis
-    if axis is None:
-        x, axis = emit("Reshape", x, emit.vector([-1])), 0
+    op, most = {"argmax": ("ArgMax", np.inf), "argmin": ("ArgMin", -np.inf)}[applied.node.op]
     keepdims = getattr(applied.node.node, "keepdims", False)
     if applied.axis is None and keepdims:
         raise Unexportable("the place in all axes is a scalar; give an axis")
-    return emit(op, x, axis=int(axis), keepdims=int(keepdims))
+    x = _without_nan(emit, applied, most)
+    if applied.axis is None:
+        return emit(op, emit("Reshape", x, emit.vector([-1])), axis=0, keepdims=0)
+    return emit(op, x, axis=int(applied.axis), keepdims=int(keepdims))
+
+
+def _without_nan(emit: Emitter, applied: Applied, most: float) -> str:
+    """Return the operand with a number for NaN; integers have 64 bits."""
+    dtype = emit.operand_dtype(applied, 0)
+    if dtype.kind != "f":
+        return emit.read(applied, 0, np.dtype(np.int64))
+    x, number = emit.read(applied, 0, dtype), emit.constant(most, dtype)
+    return emit("Where", emit("IsNaN", x), number, x)
 
 
 @exports("norm")
@@ -110,15 +113,18 @@ def sum_to(emit: Emitter, applied: Applied) -> str:
         raise Unexportable("it adds axes")
     if extra:
         x = emit("ReduceSum", x, emit.vector(range(extra)), keepdims=0)
-    pairs = list(enumerate(zip(before[extra:], after, strict=True)))
-    if any(None in pair and 1 not in pair for _, pair in pairs):
+    pairs = list(zip(before[extra:], after, strict=True))
+    if any(map(_is_open, pairs)):
         differs = emit("Not", emit("Equal", emit("Shape", x), target_of(emit, applied)))
         axes = emit("Squeeze", emit("NonZero", differs), emit.vector([0]))
         return emit("ReduceSum", x, axes, keepdims=1, noop_with_empty_axes=1)
-    stretched = [axis for axis, (size, target) in pairs if target == 1 and size != 1]
-    if stretched:
-        x = emit("ReduceSum", x, emit.vector(stretched), keepdims=1)
-    return x
+    stretched = [axis for axis, pair in enumerate(pairs) if pair[0] != 1 == pair[1]]
+    return emit("ReduceSum", x, emit.vector(stretched), keepdims=1) if stretched else x
+
+
+def _is_open(pair: tuple[Any, Any]) -> bool:
+    """Whether types do not say if an axis was stretched."""
+    return None in pair and 1 not in pair
 
 
 @exports("any", "all")
