@@ -11,7 +11,7 @@ from graphengine.errors import UsageError, did_you_mean
 def models() -> dict[str, Path]:
     """Return the files of the shipped models by name; `graphengine.load` takes the names.
 
-    They lie inside an installed package, and beside the package in a checkout.
+    They are inside an installed package, and next to the package in a checkout.
     """
     package = Path(__file__).parent
     folders = [folder for folder in (package / "models", package.parent / "models") if folder.is_dir()]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds of what one model may be; `load(path, limits=Limits(array_bytes=2**33))` replaces some.
+    """Upper bounds on the size of a model; `load(path, limits=Limits(array_bytes=2**33))` replaces some.
 
-    A model file is hostile input: each bound is checked before what it bounds is made. Only data may be larger than its
+    A model file is hostile input: each bound is checked before memory is allocated. Only data may be larger than its
     bound: it is then read in blocks.
     """
 

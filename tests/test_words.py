@@ -18,7 +18,7 @@ AVOIDED = {
     r"says nothing of": "does not store",
     r"of the 1 numbers": "of 1 number",
     r"for ever": "forever",
-    r"misspelled": "misspelled",
+    r"misspelt": "misspelled",
     r"gradients? toward": "gradient with respect to",
 }
 """Expressions, and what to write in their place."""

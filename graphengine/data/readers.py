@@ -97,7 +97,7 @@ class DataSource(Kind, ABC):
 
 
 class Reader(DataSource):
-    """A data source that is one file, with something for each input.
+    """A data source in one file, with a part for each input.
 
     A subclass declares `type: Literal["name"]`, a field, named by `named_by`, that maps inputs to what they take from
     the file, and `blocks`. `suffixes` are the endings of such files, by which `--data FILE` knows them.

@@ -362,7 +362,7 @@ def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
     known = {*function.inputs, *function.attributes, *function.parameters}
     places: dict[Any, int] = {node["id"]: index for index, node in enumerate(function.nodes)}
     if len(places) < len(function.nodes) or not known.isdisjoint(places):
-        return  # an id is used twice, and which of the two is read nobody knows
+        return  # a duplicate id: it is unknown which of the two is read
     nodes = [GraphNode(each["id"], each["op"], None, tuple(_references(each))) for each in function.nodes]  # type: ignore[arg-type]
     if not _are_in_order(nodes, known):
         for problem in topologically_sorted(nodes)[1]:
@@ -434,7 +434,7 @@ def callees_of(
 def names_functions(table: Table) -> Mapping[Function, Mapping[str, int]]:
     """The attributes of functions that name functions, each with how often its nodes run what it names."""
     found: dict[Function, dict[str, int]] = {}
-    for _ in range(len(table) + 1):  # what a function hands on is known after one round more
+    for _ in range(len(table) + 1):  # what a function passes on is known after another round
         known = {each: _naming(each, callable_in(each, table), found) for each in table.values()}
         known = {each: fields for each, fields in known.items() if fields}
         if known == found:

@@ -26,7 +26,7 @@ BLOCK = 2**16
 
 
 class Initializer(Kind, ABC):
-    """What a parameter or state starts from. A subclass has its attributes as fields, and `type: Literal["name"]`."""
+    """The initial value of a parameter or state. A subclass has attributes as fields, and `type: Literal["name"]`."""
 
     @abstractmethod
     def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

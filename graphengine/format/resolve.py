@@ -73,7 +73,7 @@ class Resolver:
         self._instances: dict[tuple[str, bytes], Node] = {}
         self._resolved: list[GraphNode] = []
         self._alike: dict[tuple[str, int] | None, GraphNode] = {}
-        # one dictionary of both would be made for each function again
+        # a merged dictionary would be built again for each function
         self._ops: Mapping[str, Op | Function] = ChainMap(functions, OPS)  # type: ignore[arg-type]
         self._check_imports()
         for section in ("inputs", "parameters", "state"):

@@ -324,7 +324,7 @@ def as_input(name: str, value: Any, declared: Input) -> Any:
         GE404 and GE406.
     """
     if type(value) is np.ndarray and value.dtype != object and not (declared.categories or declared.units):
-        return as_typed(name, value, declared.type)  # what a service gives for one row, where each microsecond counts
+        return as_typed(name, value, declared.type)  # one row, as a service passes it: each microsecond counts
     try:
         numbers, bad = encoded(value, declared)
     except Exception as error:  # noqa: BLE001 - an object's own __array__ may raise anything

@@ -77,13 +77,13 @@ class Graph(Pictured):
 
     @property
     def summary(self) -> str:
-        """The size of the graph in words."""
+        """The size of the graph as text."""
         parts = {"input": self.inputs, "parameter": self.parameters, "node": self.nodes, "output": self.outputs}
         return ", ".join(counted(len(part), word) for word, part in parts.items())
 
     @property
     def sources(self) -> Mapping[str, Source]:
-        """All values that no node computes."""
+        """All values that are not computed by a node."""
         return {**self.inputs, **self.parameters, **self.state}
 
     @property
@@ -97,7 +97,7 @@ class Graph(Pictured):
         return tuple(name for name, parameter in self.parameters.items() if parameter.trainable)
 
     def value_name(self, name: str) -> str:
-        """The value that a public output name, an alias or a value's own name means.
+        """Return the value that a public output name, an alias or the name of a value refers to.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class Graph(Pictured):
         return value
 
     def meaning(self, name: str) -> str:
-        """The value that a public output name or an alias means; any other name means itself."""
+        """Return the value that a public output name or an alias refers to; any other name refers to itself."""
         return self.outputs.get(name, self.aliases.get(name, name))
 
     def derive(
@@ -125,7 +125,7 @@ class Graph(Pictured):
         state: Mapping[str, State] | None = None,
         description: str | None = None,
     ) -> Graph:
-        """Return a graph with other nodes and outputs and, where given, other declarations."""
+        """Return a graph with the given nodes and outputs and, optionally, declarations."""
         return Graph(
             self.name,
             self.inputs if inputs is None else inputs,

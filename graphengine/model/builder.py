@@ -117,7 +117,7 @@ class _GraphDraft(Recorder):
 
 
 class Builder:
-    """Builds a model file: declare inputs and parameters, compute with them, name what matters, declare outputs.
+    """Builds a model file: declare inputs and parameters, compute with them, name values, declare outputs.
 
     >>> import graphengine as ge
     >>> b = ge.Builder("double")
@@ -126,7 +126,7 @@ class Builder:
     >>> b.model().predict(x=[1.0, 2.0])["doubled"]
     array([2., 4.])
 
-    `dtype` is that of inputs and parameters that declare none. Values are symbols: operators, NumPy functions, the ops
+    `dtype` is the default for inputs and parameters. Values are symbols: operators, NumPy functions, the ops
     of `ge.ops` and the functions of `ge.nn` add nodes. A node without a name of its own is named after its op.
     """
 
@@ -192,23 +192,23 @@ class Builder:
         return self._declare("state", name, shape, dtype, **_started(initializer, value), **keys)
 
     def update(self, **values: Value) -> None:
-        """Say which value replaces state after each step: `b.update(mean=new_mean)`."""
+        """Declare the value that replaces state after each step: `b.update(mean=new_mean)`."""
         for name, value in values.items():
             if name not in self._sections["state"]:
                 raise UsageError(f"there is no state '{name}'", code="GE402")
             self._sections["state"][name]["update"] = self._reference(value)
 
     def function(self, name: str, document: Mapping[str, Any]) -> None:
-        """Declare a function of the file, as the format has it; `call` calls it."""
+        """Declare a function of the file, in the form of the format; `call` calls it."""
         self._sections["functions"][name] = dict(document)
         self._draft.functions[name] = FunctionDocument.model_validate(dict(document))
 
     def data(self, name: str, source: Mapping[str, Any]) -> None:
-        """Declare a data source, as the format has it."""
+        """Declare a data source, in the form of the format."""
         self._sections["data"][name] = dict(source)
 
     def training(self, **section: Any) -> None:
-        """Declare the training section, as the format has it; a value may be given where the format wants a name."""
+        """Declare the training section, in the form of the format; a value may replace its name."""
         self._training = section
 
     def output(self, **values: Value) -> None:
@@ -216,13 +216,13 @@ class Builder:
         self._outputs.update({name: self._reference(value) for name, value in values.items()})
 
     def categories(self, **inputs: Value) -> None:
-        """Give declared outputs in the categories of an input: `b.categories(species=y)`."""
+        """Return declared outputs as the categories of an input: `b.categories(species=y)`."""
         self._speaking.update({output: self._reference(value) for output, value in inputs.items()})
 
     # ------------------------------------------------------------ nodes
 
     def name(self, name: str, value: Any, *, description: str | None = None) -> Any:
-        """Give the node that made a value an id, and return the value; of several outputs of a node, give any.
+        """Set the id of the node that computes a value, and return the value; pass any output of a node with several.
 
         Raises
         ------
@@ -246,7 +246,7 @@ class Builder:
         return node
 
     def node(self, op: str, *inputs: Any, **attributes: Any) -> Any:
-        """Add a node of any op, also one that reads no value: `b.node("constant", value=2.0)`.
+        """Add a node of any op, even one without inputs: `b.node("constant", value=2.0)`.
 
         Raises
         ------
@@ -321,7 +321,7 @@ class Builder:
         return {"value": value, "categories": self._speaking[name]} if name in self._speaking else value
 
     def model(self, path: str | Path | None = None, *, limits: Limits = DEFAULT) -> Model:
-        """Return the model; `path` says where its data lies, as if it were loaded from there.
+        """Return the model; data paths are resolved as if it were loaded from `path`.
 
         Raises
         ------

@@ -116,7 +116,7 @@ def _complex(function: Callable[[Any], Any], point: Any, direction: Any) -> floa
 
 
 def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientCheck]:
-    """Check the `backward` of a node at some inputs, each law for each floating-point input.
+    """Check the `backward` of a node on given inputs, with each law for each floating-point input.
 
     The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. Whatever the node is given
     is read-only, and inputs of floating-point numbers are in double precision. None is an omitted input. At a

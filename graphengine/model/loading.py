@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def load(
     path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT, backend: str = DEFAULT_BACKEND
 ) -> Model:
-    """Load a model file, or the shipped model of a name such as "linreg"; an existing file comes first.
+    """Load a model file, or a shipped model by its name, such as "linreg"; an existing file takes precedence.
 
     `update_rule`, a rule file, replaces the rule that its training section names. `limits` says how much the file may
     ask for. `backend` is the name of the backend that compiles its graphs: "numpy" or "reference".

@@ -44,7 +44,7 @@ from graphengine.training.provenance import FIT, PROVENANCE
 from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step
 
-if TYPE_CHECKING:  # imported where a model is fitted, and not at each start
+if TYPE_CHECKING:  # imported only when a model is fitted
     from graphengine.fit.bands import BandKind
     from graphengine.fit.requests import Request
     from graphengine.fit.solver_trainer import SolverTrainer
@@ -143,7 +143,7 @@ class Model(Pictured):
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What is valid and probably not meant, each with its place in the file; docs/errors.md explains the codes."""
+        """Warnings about probable mistakes, each with its place in the file; docs/errors.md explains the codes."""
         return self._warnings
 
     @property
@@ -163,7 +163,7 @@ class Model(Pictured):
 
     @property
     def fingerprint(self) -> str:
-        """A sha256 of what the file means: formatting, order of nodes, names and descriptions do not count."""
+        """A sha256 of the meaning of the file; it ignores formatting, the order of nodes, names and descriptions."""
         from graphengine.format.meaning import fingerprint
 
         return fingerprint(self.document)
@@ -237,7 +237,7 @@ class Model(Pictured):
         band_kind: BandKind = "confidence",
         **named: Any,
     ) -> Any:
-        """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
+        """Compute outputs by public name; only what they depend on runs, and only the inputs they depend on are needed.
 
         An index that belongs to the categories of an input comes as the category.
 
@@ -329,7 +329,7 @@ class Model(Pictured):
         self.values.update(self._declared.initialized(self.values, data))
 
     def untrained(self, outputs: Iterable[str] | None = None) -> list[Problem]:
-        """Return GE903 if outputs, by default all, depend on parameters that nobody has trained or assigned."""
+        """Return warning GE903 if outputs, by default all, depend on parameters that were never trained or assigned."""
         if self._has_values:
             return []
         asked = self.graph.outputs if outputs is None else outputs
@@ -423,16 +423,16 @@ class Model(Pictured):
             return _run(trainer, progress=progress)
 
     def iterate(self, data: Any = None, **options: Unpack[TrainingOptions]) -> Iterator[Iteration]:
-        """The training of `train` as a generator, one row after each update.
+        """Train like `train`, as a generator that yields a row after each update.
 
-        It may be left at any time: the model then has the values after the last row that was given.
+        You may leave it at any time: the model then has the values after the last row.
         """
         trainer = self.trainer(data, **options)
         warn(resuming(trainer), stacklevel=2)
         return trainer.iterate(ahead=True) if isinstance(trainer, Trainer) else trainer.iterate()
 
     def trainer(self, data: Any = None, **options: Unpack[TrainingOptions]) -> Trainer | SolverTrainer:
-        """The training that `train` runs: its data loaded, nothing computed yet."""
+        """Return the training that `train` runs, with its data loaded and nothing computed yet."""
         overrides: dict[str, Any] = {**options}
         rule, apart = overrides.pop("update_rule", None), overrides.pop("validation_data", None)
         folder, resume = overrides.pop("checkpoints", None), overrides.pop("resume", False)
@@ -513,7 +513,7 @@ class Model(Pictured):
         return self._fit
 
     def fitting(self, data: Any, request: Request, max_iterations: int | None = None) -> SolverTrainer:
-        """The fit that `fit` runs: its data loaded, nothing computed yet."""
+        """Return the fit that `fit` runs, with its data loaded and nothing computed yet."""
         return self._declared.fitting(self.values, data, request, max_iterations)
 
     @property
@@ -615,7 +615,7 @@ class Model(Pictured):
         raise UsageError("which value? the model has no training section", hint=hint)
 
     def load_data(self, name: str | None = None) -> Arrays:
-        """The arrays of a data source of the file, by input; without a name, of its only one.
+        """Return the arrays of a data source of the file, by input; without a name, those of its only one.
 
         Raises
         ------
@@ -639,7 +639,7 @@ class Model(Pictured):
         return self._declared.place(pointer)
 
     def as_document(self) -> ModelDocument:
-        """The model as its file would say it: the same document, with the current values and where they come from."""
+        """Return the model as a document: that of its file, with the current values and their provenance."""
         from graphengine.model.keeping import encoded_values, valued
 
         return valued(self.document.model_copy(update=self._metadata), encoded_values(self.values))
@@ -672,7 +672,7 @@ class Model(Pictured):
     # ------------------------------------------------------------ copies
 
     def copy(self) -> Model:
-        """Return a model with values of its own; what never changes is shared, compiled graphs included."""
+        """Return a model with its own values, which shares everything immutable, such as compiled graphs."""
         model = object.__new__(type(self))
         vars(model).update(vars(self))
         model.values = {name: np.array(value)[()] for name, value in self.values.items()}

@@ -77,7 +77,7 @@ class Parameters(MutableMapping[str, Any]):
 class Run(Pictured):
     """One evaluation of a graph. `run["loss"]` is a public output.
 
-    What is asked for is computed when it is asked for, from the inputs, parameters and state at the time of the call.
+    Values are computed on demand, from the inputs, parameters and state at the time of the call.
     """
 
     def __init__(self, evaluator: Evaluator, inputs: Mapping[str, Any], default_loss: Callable[[], str]) -> None:
@@ -121,7 +121,7 @@ class Run(Pictured):
         return {name: encode_array(value) for name, value in self.outputs.items()}
 
     def value(self, name: str) -> np.ndarray[Any, Any]:
-        """Any value of the graph: an input, a parameter, a node by its id.
+        """Return any value of the graph: an input, a parameter, or a node by its id.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class Run(Pictured):
         return read_only(self._all_slots()[self._evaluator.executor.slot_of[value]])
 
     def check_finite(self) -> None:
-        """Look at all values for one that is NaN or infinite.
+        """Check all values for NaN and infinity.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class Run(Pictured):
     def backward(
         self, of: str | None = None, wrt: str | Sequence[str] | None = None
     ) -> dict[str, np.ndarray[Any, Any]]:
-        """Gradients of a scalar with respect to values, by name.
+        """Return the gradients of a scalar with respect to values, by name.
 
         `of` is an output or a value (default: the loss of the training section, or the only output); `wrt` are values
         of any kind (default: the trainable parameters). A value that `of` does not depend on has the gradient zero.

@@ -65,7 +65,7 @@ def score_batches(
     row_stable: bool = True,
     refusals: Refusals | None = None,
 ) -> Iterator[Batch]:
-    """Yield a record batch of Arrow for each one: the columns to `keep` and the outputs of `model`, a row for each row.
+    """Yield an Arrow record batch for each given one: the columns to `keep` and the outputs of `model`, row by row.
 
     Inputs take the columns that `columns` name, else those that the model's own data names, else those of their names;
     a column of lists of one length is an input with further axes. `outputs` are by default all that have a row for each

@@ -150,7 +150,7 @@ class Thinned:
 
 
 class History(Pictured):
-    """The record of a training; iterate it for its iterations.
+    """The record of a training; iterating it yields its iterations.
 
     `per_epoch` is the number of iterations an epoch has, `names` are the parameters that the rows record.
     """
@@ -165,7 +165,7 @@ class History(Pictured):
 
     @property
     def state(self) -> dict[str, Any]:
-        """All there is to it, for a checkpoint: numbers and arrays."""
+        """The complete record for a checkpoint, as numbers and arrays."""
         columns = list(map(np.array, zip(*self._iterations.rows, strict=True)))
         checks = [
             {"iteration": done, "values": {name: np.asarray(value) for name, value in values.items()}}
@@ -214,7 +214,7 @@ class History(Pictured):
             LOG.info("check after iteration %d: %s", len(self), shown)
 
     def restore(self, iteration: int, values: dict[str, Any]) -> None:
-        """Say that the model has got back the values of a check."""
+        """Record that the values of a check were restored in the model."""
         self.restored = self._check(iteration, values) if iteration < len(self) else None
 
     @property

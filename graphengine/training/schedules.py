@@ -21,7 +21,7 @@ class WarmupDocument(Document):
 
 
 class Schedule(Kind, ABC):
-    """A learning-rate schedule: the rate it starts from, and an optional warmup in front.
+    """A learning-rate schedule: the initial rate, and an optional warmup before it.
 
     A subclass has its attributes as fields, and `type: Literal["name"]`.
     """

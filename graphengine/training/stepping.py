@@ -163,7 +163,7 @@ class Stepper:
             sums = run(chunk, flags, rows, total)
             if self._has_no_number(sums) and run == self._run_plan:
                 sums = self._run_again(chunk, total)
-        except BaseException as error:  # an interruption, too, leaves values that belong to no iteration
+        except BaseException as error:  # an interruption also leaves values that belong to no iteration
             self._carried = _copies(self._last)
             if isinstance(error, GraphEngineError) or not isinstance(error, Exception):
                 raise

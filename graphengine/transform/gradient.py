@@ -31,7 +31,7 @@ MAX_NAMES = 8
 def gradient(
     graph: Graph, of: str = "loss", wrt: str | Sequence[str] | None = None, *, also: Iterable[str] = ()
 ) -> Graph:
-    """The graph that computes the gradients of a scalar.
+    """Return the graph that computes the gradients of a scalar.
 
     `of` is a public output or a value; `wrt` are values (default: the trainable parameters). The result has of the
     graph's own outputs those in `also`, and then the outputs `d_<of>/d_<wrt>`, in order, with a "_" appended where that
