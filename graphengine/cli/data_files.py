@@ -16,7 +16,7 @@ from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
 from graphengine.cli.values import json_value
 from graphengine.errors import DataError, UsageError, make_pointer
-from graphengine.mappings import without
+from graphengine.mappings import only, without
 
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
@@ -213,7 +213,8 @@ def _wanted(
     found = {name: columns.get(name) or meant_by(name, declared, names) for name in model.graph.inputs}
     if needed is not None:
         return {name: found[name] for name in needed}
-    return {name: what for name, what in found.items() if name in columns or is_in(what, names)} or found
+    there = [name for name, what in found.items() if name in columns or is_in(what, names)]
+    return only(found, there) or found
 
 
 def _names_in(reader: Reader, path: Path) -> list[str]:

@@ -164,12 +164,14 @@ def in_reading_order(graph: Graph) -> Iterable[GraphNode]:
     ordered: dict[str, GraphNode] = {}
     pending = _producers_of(reversed(list(graph.outputs.values())), producers)
     while pending:
-        node = pending[-1]
+        node = pending.pop()
         waiting = [each for each in _producers_of(node.inputs, producers) if each.id not in ordered]
-        if waiting and node.id not in ordered:
-            pending += reversed(waiting)
+        if node.id in ordered:
+            continue
+        if waiting:
+            pending += [node, *reversed(waiting)]
         else:
-            ordered.setdefault(pending.pop().id, node)
+            ordered[node.id] = node
     return ordered.values()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,13 +73,17 @@ def validate(
         summary, problems = _checked(file, with_data=data, strict=strict)
         found += problems
         if output_format is Format.text:
-            print_problems(problems)
-            if not problems:
-                print_line(f"{file}: valid: {summary}")
+            _print_checked(file, summary, problems)
     if output_format is Format.json:
         print_json({"valid": not found, "errors": [problem.as_dict() for problem in found]})
     if found:
         raise typer.Exit(BAD_INPUT)
+
+
+def _print_checked(file: str, summary: str, problems: Sequence[Problem]) -> None:
+    print_problems(problems)
+    if not problems:
+        print_line(f"{file}: valid: {summary}")
 
 
 def _checked(file: str, *, with_data: bool, strict: bool) -> tuple[str, list[Problem]]:

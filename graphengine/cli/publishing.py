@@ -65,7 +65,7 @@ def report(
     stored = opened.last_fit
     given |= read_data(opened, data, columns, given, needed_to_fit(opened, _spread(stored)))
     fit = stored or opened.fit(given or None)
-    arrays = given or opened.load_data(opened.document.training.data if opened.document.training else None)
+    arrays = given or opened.load_data(opened.document.training_data)
     if stored is not None:
         _require_same_data(opened, stored, arrays)
     charts = _charts(opened, fit, arrays, (observed, curve), level)

@@ -123,12 +123,14 @@ class Report:
         if history.stopped:
             print_line(f"stopped: {history.stopped}")
         if history.check:
-            best = ", the best one, whose values the model has" * bool(history.restored)
-            title = f"check after iteration {history.check.iteration}{_on(self.checked)}{best}"
-            print_values(title, history.check.values)
+            self._print_check(history.check, is_best=bool(history.restored))
         print_values("parameters", self.model.parameters)
         on = f" on the {counted(self.rows or 0, 'row')} trained on" if self.checked and self.checked.apart else ""
         print_values(f"outputs{on}", {name: value for name, value in self.outputs.items() if value.shape == ()})
+
+    def _print_check(self, check: Check, *, is_best: bool) -> None:
+        best = ", the best one, whose values the model has" * is_best
+        print_values(f"check after iteration {check.iteration}{_on(self.checked)}{best}", check.values)
 
 
 def _on(rows: TrainedRows | CheckedRows | None) -> str:

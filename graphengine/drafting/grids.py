@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from graphengine.drafting.roles import ColumnKind, Task
 from graphengine.drafting.table_model import Family
 from graphengine.errors import UsageError
 from graphengine.wording import counted
+
+if TYPE_CHECKING:
+    from graphengine.drafting.roles import Role
 
 _ORDERS = {Family.cnn: "the pixels of a square image, row by row", Family.lstm: "the steps of a series"}
 """What the columns are to the kinds of models that heed their order."""
@@ -26,15 +30,18 @@ def in_order(path: str, task: Task, family: Family) -> Task:
         return task
     for role in task.roles:
         if role.is_used and role.kind != ColumnKind.number:
-            message = (
-                f"the columns of a model of kind '{family}' are {_ORDERS[family]}, and '{role.column}' is a {role.kind}"
-            )
-            raise UsageError(message, hint=f"leave it out with --exclude, or choose {Family.mlp}", file=str(path))
+            raise _other_kind(path, role, family)
     roles = [replace(role, is_used=True) if role.is_constant else role for role in task.roles]
     ordered = Task(task.target, roles)
     if family == Family.cnn:
         _require_square(path, len(ordered.numbers))
     return ordered
+
+
+def _other_kind(path: str, role: Role, family: Family) -> UsageError:
+    found = f"and '{role.column}' is a {role.kind}"
+    message = f"the columns of a model of kind '{family}' are {_ORDERS[family]}, {found}"
+    return UsageError(message, hint=f"leave it out with --exclude, or choose {Family.mlp}", file=str(path))
 
 
 def _require_square(path: str, count: int) -> None:

@@ -96,10 +96,7 @@ def find_task(
 
 def _task(survey: Survey, target: str, classes: bool | None, excluded: Collection[str]) -> Task:
     names = [column.name for column in survey.columns]
-    for name in (target, *excluded):
-        if name not in names:
-            hint = did_you_mean(name, names, "columns") + _header_hint(survey, names)
-            raise DataError(f"there is no column '{name}'", code="GE502", hint=hint)
+    _require_columns((target, *excluded), names, survey)
     if names.count(target) > 1:
         raise DataError(f"column '{target}' occurs {names.count(target)} times", code="GE502")
     place = names.index(target)
@@ -110,6 +107,13 @@ def _task(survey: Survey, target: str, classes: bool | None, excluded: Collectio
         hint = _left_out(task.roles)
         raise DataError(f"no column is left to predict '{target}' from", code="GE505", hint=hint)
     return task
+
+
+def _require_columns(wanted: Iterable[str], names: Sequence[str], survey: Survey) -> None:
+    for name in wanted:
+        if name not in names:
+            hint = did_you_mean(name, names, "columns") + _header_hint(survey, names)
+            raise DataError(f"there is no column '{name}'", code="GE502", hint=hint)
 
 
 def _header_hint(survey: Survey, names: Sequence[str]) -> str:
@@ -129,11 +133,11 @@ def _other_roles(
 ) -> list[Role]:
     """Columns but the target; what counts the rows is used only where nothing else can be, as the years of a series."""
     roles = [_role(column, survey, names, excluded) for column in columns]
-    counting = {column.place for column in columns if _counts_rows(column, survey)}
     used = {role.place for role in roles if role.is_used}
-    if used <= counting:
+    counting = used.intersection(column.place for column in columns if _counts_rows(column, survey))
+    if used == counting:
         return roles
-    return [_as_counter(role) if role.place in used & counting else role for role in roles]
+    return [_as_counter(role) if role.place in counting else role for role in roles]
 
 
 def _as_counter(role: Role) -> Role:
@@ -152,10 +156,17 @@ def _role(column: ColumnProfile, survey: Survey, names: Sequence[str], excluded:
     kind, categories = _kind(column, survey)
     reason = _reason_against_name(column.name, names, excluded) or _reason_against(column, kind, survey, categories)
     constant = "" if reason else _constant(column, kind, survey)
-    why = reason or constant or _reason_for(column, kind, survey, categories)
-    kept = categories if kind == ColumnKind.category else ()
-    is_used = not (reason or constant)
-    return Role(column.name, column.place, kind, is_used, why, _gaps(column, kind), kept, is_constant=bool(constant))
+    against = reason or constant
+    return Role(
+        column.name,
+        column.place,
+        kind,
+        is_used=not against,
+        why=against or _reason_for(column, kind, survey, categories),
+        gaps=_gaps(column, kind),
+        categories=categories if kind == ColumnKind.category else (),
+        is_constant=bool(constant),
+    )
 
 
 def _constant(column: ColumnProfile, kind: ColumnKind, survey: Survey) -> str:
@@ -309,8 +320,8 @@ def _gap_places(column: ColumnProfile, unit: str) -> str:
 
 
 def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
-    numbers, values = column.numbers(survey.dialect), len(column.texts)
-    are_countable = bool(numbers and numbers.are_integers) and not column.has_more_texts
+    values = len(column.texts)
+    are_countable = _are_integers(column, survey) and not column.has_more_texts
     if classes is None:
         classes = are_countable and values == MOST_GUESSED
     if classes:
@@ -319,8 +330,13 @@ def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: b
     if constant := _constant(column, ColumnKind.number, survey):
         raise DataError(f"{where} {constant.removeprefix('it ')}", code="GE505", hint="nothing can be learned from it")
     few = are_countable and column.repeats and values <= MOST_CATEGORIES // 5
-    note = f"; if they are {values} classes, add --task classification" if few else ""
+    note = f"; if they are {values} classes, add --task classification" * few
     return Role(column.name, column.place, ColumnKind.number, True, f"numbers: regression{note}", 0)
+
+
+def _are_integers(column: ColumnProfile, survey: Survey) -> bool:
+    numbers = column.numbers(survey.dialect)
+    return numbers is not None and numbers.are_integers
 
 
 def _number_categories(texts: Iterable[str]) -> tuple[str | int, ...]:

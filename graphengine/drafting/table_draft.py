@@ -132,11 +132,12 @@ def _source(path: str, found: Survey, columns: Mapping[str, Role | list[Role]]) 
 def _classes(family: Family | None, classes: bool | None) -> bool | None:
     """Whether the target is classes, by the kind of model and by what is asked for."""
     needed = _CLASSES.get(family)
-    if None not in (needed, classes) and needed != classes:
-        other = Family.logistic if classes else Family.linear
-        what = "classification" if classes else "regression"
+    if needed is None:
+        return classes
+    if classes is not None and needed != classes:
+        other, what = (Family.logistic, "classification") if classes else (Family.linear, "regression")
         raise UsageError(f"a model of kind '{family}' does no {what}", hint=f"choose {other} or mlp")
-    return classes if needed is None else needed
+    return needed
 
 
 _CLASSES: dict[Family | None, bool] = {Family.linear: False, Family.logistic: True}

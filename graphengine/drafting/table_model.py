@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain, count
 from typing import Any, TypeAlias
 
 from graphengine.drafting.networks import image_features, series_memory
@@ -70,6 +71,13 @@ def columns_text(task: Task) -> str:
     """Return how many columns of which kind are used, in words."""
     parts = [(len(task.numbers), "numbers"), (len(task.dates), "dates"), (len(task.categories), "categories")]
     return enumerated([f"{counted(count, 'column')} of {what}" for count, what in parts if count])
+
+
+def _identifier(column: str) -> str:
+    """The name of a column with an underscore for what no identifier has."""
+    letters = [letter if f"a{letter}".isidentifier() else "_" for letter in column[:60]]
+    plain = "_".join(filter(None, "".join(letters).split("_"))) or "column"
+    return plain if plain.isidentifier() else f"column_{plain}"
 
 
 @dataclass
@@ -145,13 +153,10 @@ class _ModelDraft:
 
     def _name(self, role: Role) -> str:
         """A name for the input of a column: its own with the letters of identifiers, and different from all others."""
-        letters = [letter if f"a{letter}".isidentifier() else "_" for letter in role.column[:60]]
-        plain = "_".join(filter(None, "".join(letters).split("_"))) or "column"
-        plain = plain if plain.isidentifier() else f"column_{plain}"
+        plain = _identifier(role.column)
         taken = {*_TAKEN, *self.columns, *(f"{name}_is" for name in self.columns)}
-        name, count = plain, 2
-        while name in taken or f"{name}_is" in taken:
-            name, count = f"{plain}_{count}", count + 1
+        names = chain([plain], map(f"{plain}_{{}}".format, count(2)))
+        name = next(name for name in names if taken.isdisjoint((name, f"{name}_is")))
         self.columns[name] = role
         return name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from graphengine.data.carried import carried_arrow, carried_parquet
@@ -35,18 +36,22 @@ def survey_of_types(path: DataFile, kind: str, memory: Memory) -> Survey:
     rows = 0
     with faults_in(path, kind):
         for block in carried(path, None, memory):
-            count = 0
-            for name, array in block.items():
-                values: Any = array
-                cells = values.to_pylist()
-                if name not in columns:
-                    columns[name] = _profile(name, len(columns), str(values.type))
-                columns[name].add(range(rows + 1, rows + 1 + len(cells)), list(map(_text, cells)))
-                count = len(cells)
-            rows += count
+            rows += _add(block, columns, rows)
     if not rows:
         raise DataError("the file has no rows", file=str(path))
     return Survey(Dialect(), rows, list(columns.values()), kind)
+
+
+def _add(block: Mapping[str, Any], columns: dict[str, ColumnProfile], rows: int) -> int:
+    """Add a block of rows, after so many others, to the profiles of its columns; gives how many rows it has."""
+    count = 0
+    for name, values in block.items():
+        cells = values.to_pylist()
+        if name not in columns:
+            columns[name] = _profile(name, len(columns), str(values.type))
+        columns[name].add(range(rows + 1, rows + 1 + len(cells)), list(map(_text, cells)))
+        count = len(cells)
+    return count
 
 
 def _profile(name: str, place: int, kind: str) -> ColumnProfile:

@@ -25,11 +25,23 @@ def terminal_curve(losses: Sequence[float], width: int = 72, height: int = 8) ->
     losses = [loss for loss in losses if not math.isnan(loss)]
     if not losses:
         return "no loss is a number"
-    logarithmic = min(losses) > 0
-    values = _columns(list(map(math.log10, losses)) if logarithmic else losses, width)
-    low, high = min(values), max(values)
-    ends = (10**high, 10**low) if logarithmic else (high, low)
-    rows = _rows_of_blocks([(value - low) / ((high - low) or 1) for value in values], height)
+    return _logarithmic_curve(losses, width, height) if min(losses) > 0 else _linear_curve(losses, width, height)
+
+
+def _logarithmic_curve(losses: Sequence[float], width: int, height: int) -> str:
+    values = _columns(list(map(math.log10, losses)), width)
+    return _curve(values, (10 ** max(values), 10 ** min(values)), height)
+
+
+def _linear_curve(losses: Sequence[float], width: int, height: int) -> str:
+    values = _columns(losses, width)
+    return _curve(values, (max(values), min(values)), height)
+
+
+def _curve(values: Sequence[float], ends: Sequence[float], height: int) -> str:
+    """Values as blocks between their greatest and least, beside the numbers that these are shown as."""
+    low, room = min(values), max(values) - min(values) or 1
+    rows = _rows_of_blocks([(value - low) / room for value in values], height)
     return "\n".join(_beside_labels(rows, [f"{end:.4g}" for end in ends]))
 
 

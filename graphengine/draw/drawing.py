@@ -14,7 +14,7 @@ from graphengine.ir.graph import Graph
 from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.traces.sentences import title
-from graphengine.traces.trace import GraphTrace
+from graphengine.traces.trace_parts import GraphTrace
 from graphengine.traces.traced_models import trace_run
 from graphengine.training.history import History
 

@@ -42,10 +42,20 @@ def heights_of(
     starting = without(after, before)
     for numbers, neighbors in [(forth, before), (back, after)] * SWEEPS + [(forth, before), (back, starting)]:
         for number in numbers:
-            wanted = [_wanted(middles, item, neighbors) for item in layers[number]]
-            middles.update(zip(layers[number], _spread(wanted, offsets[number]), strict=True))
+            _level(middles, layers[number], offsets[number], neighbors)
     places = zip(chain.from_iterable(layers), chain.from_iterable(offsets), strict=True)
     return {item: floor(middles[item] - place + 0.5) + place for item, place in places}
+
+
+def _level(
+    middles: dict[ItemType, float],
+    layer: Sequence[ItemType],
+    offsets: Sequence[int],
+    neighbors: Mapping[ItemType, Sequence[tuple[ItemType, int, int]]],
+) -> None:
+    """Move the items of a layer to the heights of their neighbors."""
+    wanted = [_wanted(middles, item, neighbors) for item in layer]
+    middles.update(zip(layer, _spread(wanted, offsets), strict=True))
 
 
 def _wanted(

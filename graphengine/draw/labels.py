@@ -12,7 +12,7 @@ from graphengine.draw.picture import shape_note
 from graphengine.draw.svg import Label, Labeled
 from graphengine.ir.graph import Graph
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import GraphTrace
+from graphengine.traces.trace_parts import GraphTrace
 
 
 def shape_labels(graph: Graph) -> Labeled:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple, TypeAlias
 
+from graphengine.mappings import without
+
 SWEEPS = 12
 
 
@@ -53,11 +55,16 @@ def layers_of(
     for item in _sorted(items, before, after):
         layer[item] = max((layer[other] + 1 for other in before[item]), default=int(bool(first)))
     layer |= dict.fromkeys(first, 0)
-    for item in items:
-        if not before[item] and after[item] and item not in first:
-            layer[item] = min(layer[other] for other in after[item]) - 1
-    end = max((number + 1 for item, number in layer.items() if item not in last), default=0)
+    layer |= {item: min(map(layer.__getitem__, after[item])) - 1 for item in _movable(items, before, after, first)}
+    end = max(without(layer, last).values(), default=-1) + 1
     return layer | dict.fromkeys(last, end)
+
+
+def _movable(
+    items: Sequence[str], before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]], first: Sequence[str]
+) -> list[str]:
+    """The items that read nothing and are read: they may be in any layer before their users."""
+    return [item for item in items if after[item] and not before[item] and item not in first]
 
 
 def _neighbors(
@@ -80,7 +87,11 @@ def _without_cycles(items: Sequence[str], edges: Sequence[LayoutEdge]) -> list[L
     graph.add_edges_from((edge.source, edge.target) for edge in edges)
     part = {item: number for number, members in enumerate(nx.strongly_connected_components(graph)) for item in members}
     place = {item: index for index, item in enumerate(items)}
-    return [edge for edge in edges if part[edge.source] != part[edge.target] or place[edge.source] < place[edge.target]]
+
+    def is_kept(edge: LayoutEdge) -> bool:
+        return part[edge.source] != part[edge.target] or place[edge.source] < place[edge.target]
+
+    return list(filter(is_kept, edges))
 
 
 def _sorted(items: Sequence[str], before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> list[str]:

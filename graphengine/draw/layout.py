@@ -112,8 +112,8 @@ def _framed(
     bottom = max((middles[item] + heights[item] // 2 for item in middles), default=0) + MARGIN
     places: dict[Item, ItemPlace] = {}
     right = side
-    for number, row in enumerate(rows):
-        left = right + (CURVE if number else 0) + tails[number]
+    for number, (row, tail) in enumerate(zip(rows, tails, strict=True)):
+        left = right + CURVE * bool(number) + tail
         right = left + max((sizes[item].width for item in row if isinstance(item, str)), default=0)
-        places.update((item, ItemPlace(left, middles[item] - top, right, tails[number])) for item in row)
+        places.update((item, ItemPlace(left, middles[item] - top, right, tail)) for item in row)
     return Layout(right + side, bottom - top, places, bends)

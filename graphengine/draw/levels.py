@@ -6,7 +6,7 @@ each value that enters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
@@ -62,16 +62,22 @@ def _values(node: GraphNode) -> Iterator[tuple[int, str]]:
     return ((position, operand) for position, operand in enumerate(node.inputs) if isinstance(operand, str))
 
 
+def _uses(graph: Graph) -> dict[str, list[Use]]:
+    """For each value where nodes read it."""
+    uses: dict[str, list[Use]] = {name: [] for name in graph.types}
+    for node in graph.nodes:
+        for position, operand in _values(node):
+            uses[operand].append((node.id, position))
+    return uses
+
+
 class Levels:
     """The levels of a graph, one for each of its boxes."""
 
     def __init__(self, graph: Graph, root: Box) -> None:
         self.graph, self.root = graph, root
         self.producer = {name: node.id for node in graph.nodes for name in node.outputs}
-        self.uses: dict[str, list[Use]] = {name: [] for name in graph.types}
-        for node in graph.nodes:
-            for position, operand in _values(node):
-                self.uses[operand].append((node.id, position))
+        self.uses = _uses(graph)
         self.path: dict[str, tuple[str, ...]] = {}
         self._find_paths()
         self.home = {name: self._home(name) for name in graph.sources}
@@ -114,9 +120,16 @@ class Levels:
             links += self._links_to_node(node, box, depth)
         for inner in box.boxes:
             links += self._links_to_box(inner, box, depth)
-        exits = tuple(self.graph.outputs.items()) if box is self.root else tuple((v, v) for v in self.exits_of(box))
+        exits = tuple(self._exits(box))
         links += [self._link_out(name, value, box, depth) for name, value in exits]
         return Level(box, sources, self.entries_of(box), exits, tuple(links))
+
+    def _exits(self, box: Box) -> Iterable[tuple[str, str]]:
+        """What leaves a box, by name: of the whole graph its outputs, of others values under their own names."""
+        if box is self.root:
+            return self.graph.outputs.items()
+        values = self.exits_of(box)
+        return zip(values, values, strict=True)
 
     def _links_to_box(self, inner: Box, box: Box, depth: int) -> Iterator[Link]:
         for port, value in enumerate(self.entries_of(inner)):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import starmap
 from math import ceil
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from graphengine.draw.layers import LayoutEdge
 from graphengine.draw.layout import MARGIN, PITCH, ItemPlace, ItemSize, Layout, lay_out
@@ -95,18 +95,21 @@ def shape_note(graph: Graph, value: str) -> str:
 
 def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts, *, down: bool) -> Panel:
     drafts = {draft.key: draft for draft in _drafts(graph, level, levels)}
-    edges = {LayoutEdge(link.source, link.value, link.target, link.port): link for link in level.links}
     rooms = _rooms(drafts, level.links, texts)
     if down:
         drafts, rooms = _turned(drafts, rooms)
-    first = list(map(entry_key, level.entries))
-    last = [] if level.box is levels.root else [exit_key(name) for name, _ in level.exits]
     sizes = {key: draft.size for key, draft in drafts.items()}
-    side = 0 if level.entries else MARGIN
-    layout = lay_out(sizes, list(edges), rooms, first, last, side)
+    edges = {LayoutEdge(link.source, link.value, link.target, link.port): link for link in level.links}
+    layout = lay_out(sizes, list(edges), rooms, **_ends(level, levels))
     shapes = tuple(draft._replace(place=layout.places[key]) for key, draft in drafts.items())
     wires = tuple(Wire(link, _points(edge, sizes, layout)) for edge, link in edges.items())
     return Panel(level.box.key, level.box.title, layout.width, layout.height, shapes, wires)
+
+
+def _ends(level: Level, levels: Levels) -> dict[str, Any]:
+    """The items in the first and the last layer, and the margin, of which a box needs none where its entries are."""
+    last = [] if level.box is levels.root else [exit_key(name) for name, _ in level.exits]
+    return {"first": list(map(entry_key, level.entries)), "last": last, "side": 0 if level.entries else MARGIN}
 
 
 def _rooms(drafts: Mapping[str, DrawnItem], links: Iterable[Link], texts: Texts) -> dict[str, int]:

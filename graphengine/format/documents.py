@@ -323,6 +323,11 @@ class ModelDocument(Document):
         return {name: each if isinstance(each, str) else each.value for name, each in self.outputs.items()}
 
     @property
+    def training_data(self) -> str | None:
+        """The data source that the training section names; None without a section, or for the only source."""
+        return self.training.data if self.training else None
+
+    @property
     def speaking(self) -> dict[str, str]:
         """The inputs whose categories outputs are given in, by output."""
         return {name: each.categories for name, each in self.outputs.items() if isinstance(each, OutputDocument)}

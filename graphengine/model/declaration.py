@@ -35,14 +35,14 @@ from graphengine.format.from_rows import statistics_in
 from graphengine.format.reading import Source
 from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
 from graphengine.ir.binding import lacking_of
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.loop import Trainer
-from graphengine.training.rules import given_rule, named_rule, optimizer_problems
+from graphengine.training.rules import WrittenRule, given_rule, named_rule, optimizer_problems
 from graphengine.training.validation import check_problems, metric_problems
 
 if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
@@ -115,17 +115,19 @@ class Declaration:
         training, given = self.document.training, self._given_rule
         if training is None:
             return given.problems({}, self._trainable_kinds(), self.graph.limits) if given else []
-        optimizer = training.optimizer
-        if optimizer.is_solver and given is None:
+        if training.optimizer.is_solver and given is None:
             from graphengine.fit.sections import solver_problems
 
             return [*metric_problems(training), *solver_problems(training, self.graph, gaps)]
-        wrong = check_problems(training, self.graph)
+        return [*check_problems(training, self.graph), *self._rule_problems(training.optimizer, gaps)]
+
+    def _rule_problems(self, optimizer: OptimizerDocument, gaps: Gaps) -> list[Problem]:
+        """What is wrong with the update rule, unless what is missing hides that."""
         try:
-            rule = given or named_rule(optimizer.type, self.document, gaps)
+            rule = self._given_rule or named_rule(optimizer.type, self.document, gaps)
         except GraphEngineError as error:
-            return wrong if gaps.hide(optimizer.type, "functions") else [*wrong, *error.problems]
-        wrong += optimizer_problems(rule.function, optimizer, rule.gaps)
+            return [] if gaps.hide(optimizer.type, "functions") else list(error.problems)
+        wrong = optimizer_problems(rule.function, optimizer, rule.gaps)
         return wrong + rule.problems(optimizer.attributes, self._trainable_kinds(), self.graph.limits)
 
     def declared_rule(self) -> FunctionFile | None:
@@ -152,26 +154,24 @@ class Declaration:
         TrainingError
             With all that is wrong, or if there is no section and the keys make none.
         """
-        section: dict[str, Any] = {}
-        if self.document.training:
-            section = self.document.training.model_dump(exclude_defaults=True)
-        section = {**section, **overrides}
-        optimizer = section.get("optimizer") or {"type": "sgd"}
-        rate = {key: section.pop(key) for key in ("learning_rate",) if key in section}
-        if isinstance(optimizer, Mapping):
-            optimizer = {**optimizer, **rate}
-        if "loss" not in section:
-            hint = "add one, or pass loss=..., data=..., learning_rate=..., epochs=..."
-            raise TrainingError(f"model '{self.graph.name}' has no training section", hint=hint)
-        section["optimizer"] = optimizer
-        training = _read(section)
+        training = _read(self._merged(overrides))
         changed = self.document.model_copy(update={"training": training})
         values = {**self.graph.types, **self.graph.aliases}
-        problems = list(dangling_references(changed, values, Gaps()))
-        problems = problems or list(loss_problems(changed, self.graph))
+        problems = list(dangling_references(changed, values, Gaps())) or list(loss_problems(changed, self.graph))
         if problems := problems or check_problems(training, self.graph, has_validation=has_validation):
             raise TrainingError(problems)
         return training
+
+    def _merged(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The keys of the training section with those that replace them; a learning rate is the optimizer's."""
+        declared = self.document.training
+        section = {**(declared.model_dump(exclude_defaults=True) if declared else {}), **overrides}
+        optimizer = section.get("optimizer") or {"type": "sgd"}
+        rate = {key: section.pop(key) for key in ("learning_rate",) if key in section}
+        if "loss" not in section:
+            hint = "add one, or pass loss=..., data=..., learning_rate=..., epochs=..."
+            raise TrainingError(f"model '{self.graph.name}' has no training section", hint=hint)
+        return {**section, "optimizer": {**optimizer, **rate} if isinstance(optimizer, Mapping) else optimizer}
 
     def rule(self, training: TrainingDocument, update_rule: RuleSource = None) -> FunctionFile:
         """The update rule of a training, checked with the attributes that the optimizer gives it.
@@ -184,17 +184,21 @@ class Declaration:
             If the rule itself is wrong.
         """
         given = self._given_rule if update_rule is None else given_rule(update_rule)
-        if given is None and training.optimizer.is_solver:
-            raise TrainingError(f"'{training.optimizer.type}' is a solver: it has no update rule, and no training step")
-        try:
-            rule = given or named_rule(training.optimizer.type, self.document, Gaps())
-        except GraphEngineError as error:
-            raise TrainingError(error.problems) from None
+        rule = given or self._named_rule(training.optimizer)
         if problems := optimizer_problems(rule.function, training.optimizer, rule.gaps):
             raise TrainingError(problems)
         if problems := rule.problems(training.optimizer.attributes, self._trainable_kinds(), self.graph.limits):
             raise InvalidModelError(problems)
         return rule.function
+
+    def _named_rule(self, optimizer: OptimizerDocument) -> WrittenRule:
+        """The rule that an optimizer names; raises as `rule`."""
+        if optimizer.is_solver:
+            raise TrainingError(f"'{optimizer.type}' is a solver: it has no update rule, and no training step")
+        try:
+            return named_rule(optimizer.type, self.document, Gaps())
+        except GraphEngineError as error:
+            raise TrainingError(error.problems) from None
 
     # ------------------------------------------------------------ data
 
@@ -212,11 +216,17 @@ class Declaration:
         if name is None and not sources and not self.graph.inputs:
             return {}
         if name is None or name not in sources:
-            hint = did_you_mean(name, sources, "data sources") if name else "name one of: " + ", ".join(sources)
-            what = f"has no data source '{name}'" if name else "does not say which data to use"
-            raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else PASS_DATA)
+            raise self._no_source(name)
         with self._placed(name):
             return load_data(sources[name], self.graph, self.folder, self._memory)
+
+    def _no_source(self, name: str | None) -> TrainingError:
+        sources = self.document.data
+        if name is None:
+            what, hint = "does not say which data to use", f"name one of: {', '.join(sources)}"
+        else:
+            what, hint = f"has no data source '{name}'", did_you_mean(name, sources, "data sources")
+        return TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else PASS_DATA)
 
     def check_source(self, name: str) -> None:
         """Read a data source of the file; raises as `source`, and if the file names it to train on and it cannot be."""
@@ -250,14 +260,19 @@ class Declaration:
 
         It has all inputs that the loss and the values `also` depend on.
         """
-        data = training.data if data is None else data
-        named = data is None or isinstance(data, str)
-        name = self._source_name(data) if named else None
-        arrays = self.source(name) if named else given_data(data, graph, self.columns)
+        arrays, name = self._rows(data, training, graph)
         with self._placed(name):
             _require_for(training, graph, arrays, also)
-        read_from = name if named else name_of(data)
+        read_from = name_of(data) if name is None else name
         return arrays if read_from is None else NamedArrays(arrays, read_from)
+
+    def _rows(self, data: Any, training: TrainingDocument | None, graph: Graph) -> tuple[Arrays, str | None]:
+        """The rows that a caller hands over, or those of a data source, by default the training's, with its name."""
+        if data is None and training:
+            data = training.data
+        if data is not None and not isinstance(data, str):
+            return given_data(data, graph, self.columns), None
+        return self.source(data), self._source_name(data)
 
     def initialized(self, values: Mapping[str, Any], data: Any = None) -> dict[str, Any]:
         """Return the values that initializers compute from the rows to train on; raises as `source`."""
@@ -266,13 +281,9 @@ class Declaration:
         training = self.document.training
         if all(each.name in values for each in statistics_in(self.graph)):
             return {}
-        data = training.data if data is None and training else data
-        named = data is None or isinstance(data, str)
-        arrays = self.source(data) if named else given_data(data, self.graph, self.columns)
-        if training and training.validation and training.validation.fraction:
-            from graphengine.training.splitting import split
-
-            arrays, _ = split(arrays, self.graph, training.validation, training.seed)
+        arrays, _ = self._rows(data, training, self.graph)
+        if training:
+            arrays = _trained_on(arrays, self.graph, training)
         return initialized(self.graph, values, arrays)
 
     # ------------------------------------------------------------ trainings
@@ -292,48 +303,26 @@ class Declaration:
             _refuse_for_solver(training.optimizer.type, saving, validation)
             return self._solver(self.graph, values, data, training)
         rule = self.rule(training, update_rule)
-        apart = training.validation.data if validation is None and training.validation else validation
+        if validation is None and training.validation:
+            validation = training.validation.data
         metrics = list(map(self.graph.value_name, training.metrics.values()))
-        checked, also = None, [*self.graph.updates.values()]
-        if apart is not None:
-            checked = self._data(apart, training, self.graph, metrics)
-        else:  # what is checked is computed from the data of the training
-            also += [*metrics, *_labels(training)]
-        arrays = self._data(data, training, self.graph, also)
+        checked, also = None, [*metrics, *_labels(training)]  # which are computed from the data of the training
+        if validation is not None:
+            checked, also = self._data(validation, training, self.graph, metrics), []
+        arrays = self._data(data, training, self.graph, [*self.graph.updates.values(), *also])
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:
+            from graphengine.model.resumption import write_checkpoints
+            from graphengine.training.checkpoint import identity
+
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
-            self._save(trainer, saving, rule, seen)
+            own = identity(self.document, trainer.training, rule, seen, trainer.stepper.fixed)
+            write_checkpoints(trainer, saving.folder, own, resume=saving.resume)
         return trainer
 
     def compiled_step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
         """The step of a training with its plans, kept from one training to the next; raises as `step_graph`."""
         return self._steps.step(training, rule)
-
-    def _save(self, trainer: Trainer, saving: Saving, rule: FunctionFile, seen: Mapping[str, Any]) -> None:
-        """Let a trainer write checkpoints into a folder, and resume from the newest there if that is wanted.
-
-        `seen` are the arrays that it trains and is checked on.
-        """
-        from graphengine.training.checkpoint import Checkpoints, identity
-
-        assert saving.folder is not None
-        section, limits = trainer.training.checkpoint, trainer.graph.limits
-        own = identity(self.document, trainer.training, rule, seen, trainer.stepper.fixed)
-        trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits, trainer.backend.name)
-        with trainer.checkpoints.alone():
-            if not saving.resume and trainer.checkpoints.exist:
-                hint = "resume from there with resume=True (--resume), or name another folder"
-                raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)
-            state = trainer.checkpoints.newest()
-        if state is None:
-            return
-        if state["iteration"] > trainer.total_iterations:
-            done, end = state["iteration"], trainer.total_iterations
-            hint = "resume with larger limits, or name another folder"
-            message = f"{saving.folder} has a training that is at iteration {done}; this one ends at iteration {end}"
-            raise TrainingError(message, code="GE603", hint=hint)
-        trainer.state = state
 
     def fitting(self, values: dict[str, Any], data: Any, request: Request, max_iterations: int | None) -> SolverTrainer:
         """A fit of `values`: what the file declares, with what a caller asks for in its place.
@@ -357,6 +346,16 @@ class Declaration:
         metrics = map(graph.value_name, training.metrics.values())
         arrays = self._data(data, training, graph, metrics)
         return SolverTrainer(graph, values, training, arrays, self._backend, self._fits)
+
+
+def _trained_on(arrays: Arrays, graph: Graph, training: TrainingDocument) -> Arrays:
+    """The rows that a training does not set apart."""
+    validation = training.validation
+    if validation is None or not validation.fraction:
+        return arrays
+    from graphengine.training.splitting import split
+
+    return split(arrays, graph, validation, training.seed)[0]
 
 
 def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str]) -> None:

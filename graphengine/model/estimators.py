@@ -77,17 +77,22 @@ def _network(
 ) -> tuple[Value, Value]:
     """Layers of some units on standardized columns: what the last one gives, and the sum of the squared weights."""
     value, width, squares = _standardized(b, features, weights), features.shape[1], []
-    for number, size in enumerate(units, 1):
-        is_last = number == len(units)
-        kind = "zeros" if len(units) == 1 else "glorot_uniform" if is_last else "he_uniform"
-        weight = b.parameter(f"weight_{number}", [width, size], initializer={"type": kind})
+    names = [*map("layer_{}".format, range(1, len(units))), "scores"]
+    for number, (size, name) in enumerate(zip(units, names, strict=True), 1):
+        weight = b.parameter(f"weight_{number}", [width, size], initializer={"type": _start(number, len(units))})
         bias = b.parameter(f"bias_{number}", [size])
-        layer = shipped_function("nn", "dense")
-        value = layer(value, weight, bias) if is_last else layer(value, weight, bias, activation=activation)
-        b.name("scores" if is_last else f"layer_{number}", value)
+        how = {} if name == "scores" else {"activation": activation}
+        value = b.name(name, shipped_function("nn", "dense")(value, weight, bias, **how))
         squares.append(np.sum(np.square(weight)))
         width = size
     return value, sum(squares[1:], squares[0])
+
+
+def _start(number: int, count: int) -> str:
+    """The initializer of the weights of a layer: zeros for a linear model, else by what its activation is."""
+    if count == 1:
+        return "zeros"
+    return "glorot_uniform" if number == count else "he_uniform"
 
 
 def _standardized(b: Builder, features: Array, weights: Array | None) -> Value:

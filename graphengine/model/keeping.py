@@ -14,6 +14,8 @@ from graphengine.format.tensors import are_external, one_writer, tensors_of, wri
 from graphengine.format.writing import dump_model, encode_array
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
+from graphengine.mappings import without
+from graphengine.training.provenance import FIT
 
 Declared = TypeVar("Declared", Parameter, State)
 
@@ -48,6 +50,24 @@ def valued(document: ModelDocument, values: Mapping[str, Any]) -> ModelDocument:
         for section in ("parameters", "state")
     }
     return document.model_copy(update=sections)
+
+
+def current_metadata(
+    document: ModelDocument, trained: Mapping[str, Any], graph: Graph, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the metadata as a change of a document: with where trained values come from, without a fit of others."""
+    said = document.metadata or {}
+    if trained or _has_outdated_fit(said, graph, values):
+        return {"metadata": {**without(said, (FIT,)), **trained}}
+    return {}
+
+
+def _has_outdated_fit(metadata: Mapping[str, Any], graph: Graph, values: Mapping[str, Any]) -> bool:
+    if FIT not in metadata:
+        return False
+    from graphengine.fit.decoding import is_outdated
+
+    return is_outdated(metadata[FIT], graph, values)
 
 
 def storage_of(document: ModelDocument) -> dict[str, Storage]:

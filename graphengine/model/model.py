@@ -93,11 +93,7 @@ class Model(Pictured):
         self.backend = backend_named(backend)
         gaps = source.gaps if source else Gaps()
         self.graph, problems = sound_graph(document, limits, gaps)
-        if self.graph.parameters.keys() - document.parameters.keys():
-            from graphengine.format.saving import with_made_parameters
-
-            document = with_made_parameters(document, self.graph)
-        self.document = document
+        self.document = document = _with_made_parameters(document, self.graph)
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | SolverTrainer | None = None
         self._fit: Fit | None = None
@@ -105,10 +101,10 @@ class Model(Pictured):
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
         problems += _not_reported(self._declared.problems(gaps), problems)
-        too_large = any(problem.code == "GE133" for problem in problems)
-        problems += initialize(self.values, self.graph, values or {}, folder, limits, too_large=too_large)
-        if problems or (source and source.problems):
-            raise source.locate(problems) if source else InvalidModelError(problems)
+        problems += initialize(
+            self.values, self.graph, values or {}, folder, limits, too_large=_exceed_memory(problems)
+        )
+        _require_none(problems, source)
         self._warnings = self._lint(source)
         self._is_assigned, self._has_warned = bool(values), False
         self.evaluator = Evaluator(self.graph, self.values, self.backend)
@@ -647,14 +643,9 @@ class Model(Pictured):
     @property
     def _metadata(self) -> dict[str, Any]:
         """The metadata with the provenance of values that were trained, and without a fit of other values."""
-        said, trained = self.document.metadata or {}, self._trained() or {}
-        if FIT in said and not trained:
-            from graphengine.fit.decoding import is_outdated
+        from graphengine.model.keeping import current_metadata
 
-            if is_outdated(said[FIT], self.graph, self.values):
-                return {"metadata": {key: each for key, each in said.items() if key != FIT}}
-        kept = {key: each for key, each in said.items() if key != FIT}
-        return {"metadata": {**kept, **trained}} if trained else {}
+        return current_metadata(self.document, self._trained() or {}, self.graph, self.values)
 
     def _trained(self) -> dict[str, Any] | None:
         """Where trained values come from, by key of the metadata: of this model, or of the one it is a copy of."""
@@ -745,6 +736,28 @@ def _require_possible(inputs: Any, *, as_frame: bool, row_stable: bool, has_band
         require_frame(inputs)
     if row_stable and has_band:
         raise UsageError("a band is not row-stable", hint="leave out row_stable")
+
+
+def _with_made_parameters(document: ModelDocument, graph: Graph) -> ModelDocument:
+    """The document with the parameters that calls of functions make."""
+    if graph.parameters.keys() <= document.parameters.keys():
+        return document
+    from graphengine.format.saving import with_made_parameters
+
+    return with_made_parameters(document, graph)
+
+
+def _exceed_memory(problems: Iterable[Problem]) -> bool:
+    """Whether one of the problems is that the values of a graph take too much memory."""
+    return "GE133" in {problem.code for problem in problems}
+
+
+def _require_none(problems: list[Problem], source: Source | None) -> None:
+    """Refuse a file with problems, those that were found when it was read included."""
+    if source and (problems or source.problems):
+        raise source.locate(problems)
+    if problems:
+        raise InvalidModelError(problems)
 
 
 def _not_reported(found: Iterable[Problem], reported: Iterable[Problem]) -> list[Problem]:

@@ -33,8 +33,7 @@ def inputs_for_a_check(model: Model, given: Mapping[str, Any], loss: str, seed: 
     if given or not needed:
         return bind_inputs(model.graph, given, needed), "given" if given else "none"
     if model.document.data:
-        training = model.document.training
-        return _first_samples(model, training.data if training else None), "data"
+        return _first_samples(model, model.document.training_data), "data"
     return _made_up(model.graph, needed, seed), "random"
 
 

@@ -51,9 +51,8 @@ def evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool = Fal
 
 def _data_of(model: Model) -> Mapping[str, Any]:
     """The data of the training or the only data source, if there is one and the model has inputs."""
-    training, sources = model.document.training, model.document.data
-    declared = training.data if training else None
-    has_data = model.graph.inputs and (declared or len(sources) == 1)
+    declared = model.document.training_data
+    has_data = model.graph.inputs and (declared or len(model.document.data) == 1)
     return model.load_data(declared) if has_data else {}
 
 

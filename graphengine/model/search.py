@@ -369,9 +369,8 @@ def _require_label(model: Model, name: str) -> None:
 
 def _arrays(model: Model, data: Any) -> Arrays:
     """The rows by input, once and for all: a training or an evaluation does not encode categories again."""
-    section = model.document.training
     if data is None or isinstance(data, str):
-        return model.load_data(data or (section.data if section else None))
+        return model.load_data(data or model.document.training_data)
     return as_encoded(given_data(data, model.graph, declared_columns(model.document)), model.graph.inputs)
 
 

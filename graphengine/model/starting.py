@@ -72,9 +72,14 @@ def _out_of_bounds(name: str, source: Parameter | State, value: Any) -> Iterator
 
 def _unfit(section: str, name: str, source: Parameter | State, error: ValueError) -> Problem:
     """The problem of a value that is not of the declared type, or of an initializer that cannot give one."""
-    symbolic = any(isinstance(size, str) for size in source.type.shape)
-    what = "shape" if symbolic else "initializer" if source.value is None else "value"
     code = "GE125" if isinstance(error, InexactError) else "GE302"
     inside = error.path if isinstance(error, ElementError) else ()
-    where = make_pointer((section, name, what, *inside))
+    where = make_pointer((section, name, _key_of(source), *inside))
     return Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)
+
+
+def _key_of(source: Parameter | State) -> str:
+    """The key of a declaration that is wrong if its initial value is."""
+    if any(isinstance(size, str) for size in source.type.shape):
+        return "shape"
+    return "initializer" if source.value is None else "value"

@@ -82,8 +82,8 @@ def task_of(model: Model, data: Any, *, has_training: bool = True) -> ModelTask:
 
 def _source_of(model: Model, data: Any) -> str:
     """The data source of the file that is meant: by default that of the training section, or the first."""
-    section, sources = model.document.training, model.document.data
-    source = data or (section.data if section else None) or next(iter(sources), None)
+    sources = model.document.data
+    source = data or model.document.training_data or next(iter(sources), None)
     if not isinstance(source, str) or source not in sources:
         hint = "declare the data in the file, under 'data', and name it in training.data"
         raise UsageError("workers read a data source of the model file", hint=hint)

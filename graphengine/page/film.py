@@ -26,7 +26,8 @@ from graphengine.traces.sentences import (
     sum_text,
     walked_texts,
 )
-from graphengine.traces.trace import GraphTrace, TracedLoop, trace_graph
+from graphengine.traces.trace import trace_graph
+from graphengine.traces.trace_parts import GraphTrace, TracedLoop
 from graphengine.traces.traced_models import chosen
 from graphengine.traces.unrolling import Opened
 from graphengine.training.history import History, Iteration
@@ -194,12 +195,17 @@ def _backward(traced: GraphTrace, loops: Mapping[str, TracedLoop]) -> Iterator[t
     sums = {gradient.value: sum_text(gradient, traced.of) for gradient in traced.several}
     completed = _completed(traced)
     for walk in traced.backward:
-        if loop := loops.get(walk.node):  # the last step first, then what the loop passes on
-            texts = [step_back_text(loop, *each) for each in reversed(loop.opened)]
-            yield from zip(_loop_steps(loop, "backward"), texts, strict=True)
+        if loop := loops.get(walk.node):
+            yield from _loop_backward(loop)
         lines = [sums.get(walk.node) or arriving_text(walk, traced.of), *walked_texts(walk, traced.of)]
         yield FilmStep("backward", walk.node), "\n".join(lines)
         yield from ((FilmStep("backward", value), sums[value]) for value in completed[walk.node])
+
+
+def _loop_backward(loop: TracedLoop) -> Iterator[tuple[FilmStep, str]]:
+    """The steps of a loop, the last one first; then comes what the loop passes on."""
+    texts = [step_back_text(loop, *each) for each in reversed(loop.opened)]
+    return zip(_loop_steps(loop, "backward"), texts, strict=True)
 
 
 def _completed(traced: GraphTrace) -> Mapping[str, list[str]]:

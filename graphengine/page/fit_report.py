@@ -133,14 +133,23 @@ def _r2(fit: Fit) -> float | None:
 def _parameters(fit: Fit) -> ReportTable:
     """Each number with its error, its intervals, and the bound that holds it."""
     held = {each.parameter: each for each in fit.at_bounds}
-    columns = ["parameter", "value", "standard error", *[f"{100 * level:g} % interval" for level in fit.intervals], ""]
-    values, errors = (np.concatenate([np.ravel(each) for each in part.values()]) for part in _arrays(fit))
+    columns = ["parameter", "value", "standard error", *map(_level_text, fit.intervals), ""]
+    values, errors = map(_numbers, _arrays(fit))
     rows = []
     for name, value, error in zip(fit.coordinates, values, errors, strict=True):
         spread, note = _spread(error, held.get(name))
         ends = [_interval(level.get(name)) for level in fit.intervals.values()]
         rows.append([name, f"{value:.10g}", spread, *ends, note])
     return ReportTable("Parameters", columns, rows)
+
+
+def _level_text(level: float) -> str:
+    return f"{100 * level:g} % interval"
+
+
+def _numbers(arrays: Mapping[str, Any]) -> Any:
+    """The numbers of arrays, one after the other."""
+    return np.concatenate(list(map(np.ravel, arrays.values())))
 
 
 def _interval(ends: Sequence[float] | None) -> str:

@@ -6,7 +6,7 @@ Each chart is drawn once; what moves in it are marks, whose places in each frame
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -73,9 +73,9 @@ def gauges_of(model: Model, film: Film) -> list[Gauge]:
 def _loss(film: Film, history: History) -> Gauge:
     frame, elements = loss_chart(history)
     losses = [float(shot.trace.values[shot.trace.of].numbers) for shot in film.frames if shot.trace.of]
-    marks = [frame.at((shot.iteration, loss)) for shot, loss in zip(film.frames, losses, strict=True)]
+    points = zip((shot.iteration for shot in film.frames), losses, strict=True)
     follows = {"x": frame.x, "y": frame.y, "value": _name_of_loss(film)}
-    return Gauge("loss", (*elements, UPRIGHT, DOT), tuple({"x": x, "y": y} for x, y in marks), follows)
+    return Gauge("loss", (*elements, UPRIGHT, DOT), _dots_at(frame, points), follows)
 
 
 def _parameters(model: Model, film: Film, history: History) -> Gauge | None:
@@ -126,10 +126,14 @@ def _landscape(model: Model, film: Film) -> Gauge | None:
     ground = _over_one(land, path) if len(land.names) == 1 else _over_two(land, path)
     frame = ground.frame
     way = f'<path class="way" d="{frame.path(ground.way)}"/>'
-    marks = tuple({"x": x, "y": y} for x, y in map(frame.at, ground.way))
     numbers = [(name, place) for name in model.graph.trainable for place in range(np.size(model.values[name]))]
     follows = {"x": frame.x, "y": frame.y, "numbers": numbers, **ground.follows}
-    return Gauge("landscape", (*ground.below, *frame.elements(), way, DOT), marks, follows)
+    return Gauge("landscape", (*ground.below, *frame.elements(), way, DOT), _dots_at(frame, ground.way), follows)
+
+
+def _dots_at(frame: Axes, points: Iterable[Point]) -> tuple[Mapping[str, Any], ...]:
+    """The places of a dot, one for each frame of a film."""
+    return tuple({"x": x, "y": y} for x, y in map(frame.at, points))
 
 
 def _name_of_loss(film: Film) -> str:

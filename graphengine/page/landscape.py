@@ -65,9 +65,9 @@ def scatter_of(model: Model, batches: Sequence[Mapping[str, Any]], loss: str) ->
     for found in compared_outputs(model, loss):
         columns = [data.get(name, UNKNOWN) for name in (*found.inputs, found.target)]
         has_shape = types[found.value].shape == types[found.target].shape
-        if has_shape and [column.ndim for column in columns] == [1, 1]:
-            xs, ys = (map(float, column) for column in columns)
-            return Scatter(found.inputs[0], found.target, found.output, tuple(zip(xs, ys, strict=True)))
+        if has_shape and list(map(np.ndim, columns)) == [1, 1]:
+            points = zip(*(column.astype(float).tolist() for column in columns), strict=True)
+            return Scatter(found.inputs[0], found.target, found.output, tuple(points))
     return None
 
 
@@ -108,12 +108,12 @@ def landscape_of(
     """The landscape around a path; None for more than two numbers."""
     names = coordinate_names(model)
     finite = [point for point in path if np.isfinite(point).all()]
-    if len(names) not in GRID or not finite or not batches:
+    if len(names) not in GRID or not (finite and batches):
         return None
     grids = tuple(_around(numbers, GRID[len(names)]) for numbers in zip(*finite, strict=True))
     mean_loss = _mean_loss(model, batches, model.graph.value_name(loss))
-    losses = np.array([mean_loss(point) for point in itertools.product(*grids)])
-    return Landscape(tuple(names), grids, losses.reshape([len(grid) for grid in grids]))
+    losses = np.array(list(map(mean_loss, itertools.product(*grids))))
+    return Landscape(tuple(names), grids, losses.reshape(list(map(len, grids))))
 
 
 def _mean_loss(model: Model, batches: Sequence[Mapping[str, Any]], value: str) -> Callable[[Sequence[float]], float]:

@@ -19,6 +19,7 @@ from graphengine.draw.picture import Panel
 from graphengine.errors import GraphEngineError
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.mappings import only
 from graphengine.model.model import Model
 from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of, sizes_of
@@ -52,12 +53,14 @@ def live_of(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[
 
 
 def _beyond(model: Model, film: Film) -> str | None:
-    numbers = sum(np.size(value) for name, value in film.frames[0].given.items() if name in model.graph.sources)
-    for node in model.graph.nodes:
+    """Return why a page does not compute a model; None if it does."""
+    graph = model.graph
+    numbers = sum(map(np.size, only(film.frames[0].given, graph.sources).values()))
+    for node in graph.nodes:
         if bodies_of(node.node):
             return f"the page does not compute {node.op}"
-    if len(model.graph.nodes) > MAX_NODES:
-        return f"the model has {len(model.graph.nodes)} nodes; at most {MAX_NODES} are computed here"
+    if len(graph.nodes) > MAX_NODES:
+        return f"the model has {len(graph.nodes)} nodes; at most {MAX_NODES} are computed here"
     if numbers > MAX_NUMBERS:
         return f"inputs and parameters have {numbers} numbers; at most {MAX_NUMBERS} can be edited"
     return None
@@ -129,18 +132,22 @@ def _given(film: Film, sources: Sequence[str]) -> dict[str, Any]:
 
 def _chart(follows: Mapping[str, Any] | None, recorded: LiveTrace) -> dict[str, Any] | None:
     """Return what the marks of a chart follow, with numbers of values and sources; nothing if they follow none."""
-    graph = recorded.graph
-    if follows is None or not _can_follow(follows, graph):
+    if follows is None or not _can_follow(follows, recorded.graph):
         return None
+    scales = {"x": list(follows["x"]), "y": list(follows["y"])}
+    return {**follows, **scales, **_followed(follows, recorded)}
+
+
+def _followed(follows: Mapping[str, Any], recorded: LiveTrace) -> dict[str, Any]:
+    graph, found = recorded.graph, dict[str, Any]()
     place = {name: index for index, name in enumerate(graph.sources)}
-    chart = {**follows, "x": list(follows["x"]), "y": list(follows["y"])}
-    if "value" in chart:
-        chart["value"] = recorded.number(chart["value"])
-    if "input" in chart:
-        chart |= {"input": place[chart["input"]], "rows": _size(graph.types[chart["input"]].shape)}
-    if "numbers" in chart:
-        chart["numbers"] = [[place[name], element] for name, element in chart["numbers"]]
-    return chart
+    if "value" in follows:
+        found["value"] = recorded.number(follows["value"])
+    if "input" in follows:
+        found |= {"input": place[follows["input"]], "rows": _size(graph.types[follows["input"]].shape)}
+    if "numbers" in follows:
+        found["numbers"] = [[place[name], element] for name, element in follows["numbers"]]
+    return found
 
 
 def _can_follow(follows: Mapping[str, Any], graph: Graph) -> bool:

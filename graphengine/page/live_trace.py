@@ -25,7 +25,8 @@ from graphengine.ops.shapes import dtype_name
 from graphengine.page.film import Film
 from graphengine.traces.iterations import Iterations
 from graphengine.traces.summary import HOLE, HOLE_END, MAX_NUMBERS, ShownValue
-from graphengine.traces.trace import GraphTrace, TrainingStep, computable, trace_values
+from graphengine.traces.trace import computable, trace_values
+from graphengine.traces.trace_parts import GraphTrace, TrainingStep
 from graphengine.traces.why import Movement, aim_of, of_numbers, sentences
 
 
@@ -100,8 +101,8 @@ class LiveTrace:
 
     def _below(self, link: Link) -> int | None:
         """Return the number of the sum of what arrives at a link."""
-        products = (self._labels.products.get(use) for use in link.uses)
-        parts = [self._symbol(product) for product in products if product is not None]
+        products = filter(None, map(self._labels.products.get, link.uses))
+        parts = list(map(self._symbol, products))
         if link.leaves and link.value == self.trace.of:
             parts.append(np.ones_like(self.recorder.symbol(link.value)))
         total = reduce(np.add, parts) if parts else None

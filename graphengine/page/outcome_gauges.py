@@ -170,14 +170,17 @@ def _residuals(model: Model, film: Film, loss: str) -> Iterator[Gauge]:
         return
     evaluate, across = FilmValues(model, film), _across(model, target)
     shots = [_residual_points(*evaluate(shot.given, [target.value, target.target, across])) for shot in film.frames]
-    if not shots[-1]:
-        return
+    if shots[-1]:
+        yield _residual_chart(shots, f"residual: {target.target} - {target.output}", across)
+
+
+def _residual_chart(shots: Sequence[Sequence[Point]], title: str, across: str) -> Gauge:
     xs = [x for points in shots for x, _ in points]
-    frame = axes(f"residual: {target.target} - {target.output}", [(min(xs), -1.0), (max(xs), 1.0)], across)
+    frame = axes(title, [(min(xs), -1.0), (max(xs), 1.0)], across)
     zero = line(frame, [(min(xs), 0.0), (max(xs), 0.0)], 7)
     levels = (part for level in LEVELS for part in frame.level(level, kind=" count"))
     elements = (*levels, *frame.across(), zero, '<path class="points s0"/>')
-    yield Gauge("residuals", elements, tuple(_scaled(frame, points) for points in shots))
+    return Gauge("residuals", elements, tuple(_scaled(frame, points) for points in shots))
 
 
 def _across(model: Model, target: Target) -> str:

@@ -23,7 +23,7 @@ from graphengine.draw.svg import BASE, PALETTE, SHAPES, panel_elements
 from graphengine.errors import UsageError
 from graphengine.escaping import markup, script_json
 from graphengine.model.model import Model
-from graphengine.page.film import film_of
+from graphengine.page.film import Film, film_of
 from graphengine.page.fit_report import FitReport, table_html
 from graphengine.page.gauges import Gauge, gauges_of
 from graphengine.page.outcome_gauges import outcome_gauges
@@ -72,9 +72,7 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     labeled = [TraceLabels(frame.trace) for frame in film.frames]
     texts = cache(lambda link: [text for each in labeled for text in each(link)[:2]])
     panels, down = (list(panels_of(model.graph, texts, down=down)) for down in (False, True))
-    gauges = gauges_of(model, film)
-    if gauges:
-        gauges += outcome_gauges(model, film, film.frames[0].trace.of or "")
+    gauges = _gauges(model, film)
     script, style = "\n" + script_of(MODULES), _style()
     return Template(_file("page.html")).substitute(
         script=script,
@@ -88,6 +86,12 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
         fitted=fitted,
         film=script_json(scenes(model, film, panels, gauges) | {"down": geometry(down)}),
     )
+
+
+def _gauges(model: Model, film: Film) -> list[Gauge]:
+    """All charts of a training; none where nothing is trained."""
+    gauges = gauges_of(model, film)
+    return gauges and [*gauges, *outcome_gauges(model, film, film.frames[0].trace.of or "")]
 
 
 def _fitted(model: Model) -> str:

@@ -57,15 +57,16 @@ def geometry(panels: Sequence[Panel]) -> list[dict[str, Any]]:
 def _panel(panel: Panel, number: Mapping[str, int]) -> dict[str, Any]:
     """The geometry of a panel: shapes as [kind, key, x, y, width, height, right, panel, pitch], wires by numbers."""
     place = {shape.key: index for index, shape in enumerate(panel.shapes)}
-    shapes = [
-        [*_shape(shape), number[shape.key] if shape.kind == "box" else None, *_pitch(shape)] for shape in panel.shapes
-    ]
     return {
         "w": panel.width,
         "h": panel.height,
-        "shapes": shapes,
+        "shapes": [[*_shape(shape), _panel_of(shape, number), *_pitch(shape)] for shape in panel.shapes],
         "wires": [_wire(wire, place) for wire in panel.wires],
     }
+
+
+def _panel_of(shape: DrawnItem, number: Mapping[str, int]) -> int | None:
+    return number[shape.key] if shape.kind == "box" else None
 
 
 def _shape(shape: DrawnItem) -> list[Any]:
@@ -176,22 +177,23 @@ def _json(content: Any) -> str:
 def _pointers(model: Model) -> dict[str, str]:
     """Where in the file each item is declared; what an inlined function has made, where it is called."""
     document = model.document
-    pointers = {node["id"]: f"/nodes/{index}" for index, node in enumerate(document.nodes)}
-    for node in model.graph.nodes:
-        scopes = reversed([*accumulate(node.id.split("/"), "{}/{}".format)])  # the node itself first
-        pointers.setdefault(node.id, next((pointers[each] for each in scopes if each in pointers), ""))
+    called = {node["id"]: f"/nodes/{index}" for index, node in enumerate(document.nodes)}
+    pointers = {node.id: _call_of(node.id, called) for node in model.graph.nodes}
     for section in ("inputs", "parameters", "state"):
         pointers |= {name: make_pointer((section, name)) for name in getattr(document, section)}
     return pointers | {f"{name}>": make_pointer(("outputs", name)) for name in document.outputs}
 
 
+def _call_of(node_id: str, called: Mapping[str, str]) -> str:
+    """The pointer of a node of the file, or of the call that has made it."""
+    scopes = accumulate(node_id.split("/"), "{}/{}".format)
+    return next((called[each] for each in reversed([*scopes]) if each in called), "")
+
+
 def _places(model: Model, pointers: set[str]) -> dict[str, str]:
     """Pointers as file, line and column."""
     if model.path is None or not model.path.is_file():
-        return {pointer: pointer for pointer in pointers}
-    positions = find_positions(model.path.read_text(encoding="utf-8"), pointers)
-    return {
-        pointer: f"{model.path.name}:{line}:{column} ({pointer})"
-        for pointer, (line, column) in positions.items()
-        if pointer
-    }
+        return dict(zip(pointers, pointers, strict=True))
+    positions = find_positions(model.path.read_text(encoding="utf-8"), pointers - {""})
+    name = model.path.name
+    return {pointer: f"{name}:{line}:{column} ({pointer})" for pointer, (line, column) in positions.items()}

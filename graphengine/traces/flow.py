@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode, differentiable_operands, operand_types, reachable
 from graphengine.ir.recording import Recorder
+from graphengine.mappings import without
 from graphengine.ops.body import bodies_of
 from graphengine.ops.shapes import dtype_name
 from graphengine.traces.formulas import documented
@@ -48,13 +49,16 @@ class Flow:
     @property
     def text(self) -> str:
         """What it comes to, in one sentence."""
-        kept = "" if self.trainable or self.kind != "parameter" else "; it is not trainable, so no update uses it"
+        kept = "; it is not trainable, so no update uses it" * (self.kind == "parameter" and not self.trainable)
+        return f"{self.toward} gets {self._how}{kept}"
+
+    @property
+    def _how(self) -> str:
         if self.count:
             ways = "one path" if self.count == 1 else f"{self.count} paths"
-            return f"{self.toward} gets a gradient from {self.of} along {ways}{kept}"
-        if self.blocks:
-            return f"{self.toward} gets no gradient from {self.of}: every path is blocked{kept}"
-        return f"{self.toward} gets no gradient from {self.of}, which does not depend on it{kept}"
+            return f"a gradient from {self.of} along {ways}"
+        why = ": every path is blocked" if self.blocks else ", which does not depend on it"
+        return f"no gradient from {self.of}{why}"
 
 
 class _Way(NamedTuple):
@@ -115,12 +119,16 @@ class _Explorer:
     def _passes(self, node: GraphNode) -> Sequence[bool]:
         """Which operands a node's `backward` gives a gradient."""
         needs = differentiable_operands(node, self.graph.types)
-        flowing = any(self.graph.types[name].is_differentiable for name in node.outputs)
-        if node.node.signature.saved is None or not flowing or _is_flat(node):
+        if not self._may_pass(node):
             return [False] * len(needs)
         if bodies_of(node.node):
             return list(map(and_, needs, self._open_within(node)))
         return self._recorded_passes(node, needs)
+
+    def _may_pass(self, node: GraphNode) -> bool:
+        """Whether a node has a `backward` that is not 0 everywhere, and a result that a gradient can arrive at."""
+        flowing = any(self.graph.types[name].is_differentiable for name in node.outputs)
+        return flowing and node.node.signature.saved is not None and not _is_flat(node)
 
     def _open_within(self, node: GraphNode) -> list[bool]:
         """For each operand whether a gradient flows to it in one of the functions that the node runs."""
@@ -216,13 +224,11 @@ class _Explorer:
         seen, pending = {name}, [name]
         while pending:
             value = pending.pop()
-            for node, reason in self.users.get(value, ()):
-                if reason is not None:
-                    yield Block(node.id, node.op, value, reason)
-                    continue
-                new = [output for output in node.outputs if output not in seen]
-                seen.update(new)
-                pending += new
+            users = self.users.get(value, ())
+            yield from (Block(node.id, node.op, value, reason) for node, reason in users if reason is not None)
+            new = without(dict.fromkeys(self._open_results(value)), seen)
+            seen.update(new)
+            pending += new
 
 
 def _shortest(value: str, further: Sequence[tuple[int, Sequence[_Way]]]) -> list[_Way]:

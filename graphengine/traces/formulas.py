@@ -38,7 +38,7 @@ def formula_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -
     """The node's formula with its operands' values put in; None where they are too many to read."""
     template = _template(node)
     text_of = whole_text if type(node.node).infer is not elementwise else _number
-    texts = [text_of(value) for value in values]
+    texts = list(map(text_of, values))
     if node.op == "einsum" and None not in texts:
         return f"einsum('{einsum_equation(node)}', {', '.join(map(str, texts))})"
     if template is None:
@@ -111,7 +111,7 @@ def _template(node: GraphNode) -> str | None:
     op = documented(node)
     text = op.docstring.formula.removeprefix("z = ") if op else ""
     names = set(_free_names(text))
-    is_complete = all(name in names for name in node.node.model_dump(exclude_defaults=True))
+    is_complete = names.issuperset(node.node.model_dump(exclude_defaults=True))
     return text if text and is_complete and names <= {*operand_texts(node), *attribute_texts(node)} else None
 
 
@@ -128,11 +128,16 @@ def filled(template: str, texts: Mapping[str, str]) -> str | None:
         name = found[0]
         if name not in texts:
             return name
-        alone = template[: found.start()].endswith(("(", ", ")) or template == name
-        alone = alone and not template[found.end() :].lstrip().startswith("**")  # a power binds closer than a sign
-        return texts[name] if alone else in_product(texts[name])
+        return texts[name] if _is_alone(found, template) else in_product(texts[name])
 
-    return _WORD.sub(fill, template) if all(name in texts for name in _free_names(template)) else None
+    return _WORD.sub(fill, template) if texts.keys() >= set(_free_names(template)) else None
+
+
+def _is_alone(found: re.Match[str], template: str) -> bool:
+    """Whether a name has no operator beside it."""
+    if template[found.end() :].lstrip().startswith("**"):  # a power binds closer than a sign
+        return False
+    return template[: found.start()].endswith(("(", ", ")) or template == found[0]
 
 
 def _number(value: ShownValue | None) -> str | None:
@@ -157,15 +162,14 @@ def _series_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -
         return None
     numbers = np.array(value.numbers, dtype=object)
     axes = normalized_axes(node.node.axis, numbers.ndim)  # type: ignore[attr-defined]
-    terms = math.prod(numbers.shape[axis] for axis in axes)
-    if not 0 < terms <= MAX_TERMS:
-        return None
+    terms = math.prod(map(numbers.shape.__getitem__, axes))
+    return _series(op, numbers, axes, terms) if 0 < terms <= MAX_TERMS else None
+
+
+def _series(op: Op, numbers: np.ndarray[Any, Any], axes: Sequence[int], terms: int) -> str | None:
     if len(axes) == numbers.ndim:
         return _written_out(op, numbers.ravel().tolist())
-    return _series_in_rows(op, np.moveaxis(numbers, axes, range(-len(axes), 0)).reshape(-1, terms))
-
-
-def _series_in_rows(op: Op, rows: np.ndarray[Any, Any]) -> str | None:
+    rows = np.moveaxis(numbers, axes, range(-len(axes), 0)).reshape(-1, terms)
     texts = [_written_out(op, row) for row in rows.tolist()]
     return None if None in texts else f"[{', '.join(map(str, texts))}]"
 

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from graphengine.ir.nodes import GraphNode
 from graphengine.mappings import without_none
 from graphengine.ops.docstring import equations
+from graphengine.ops.registry import Op
 from graphengine.traces.formulas import (
     argument_names,
     attribute_texts,
@@ -48,8 +49,7 @@ def gradient_rule(
     """Return the rule for an operand by the docstring of the op; `gradient` is the name of what arrives."""
     if node.op == "einsum":
         return _einsum(node, position, gradient, values, incoming)
-    is_of_vector = node.op == "matmul" and any(value and len(value.shape) == 1 for value in values)
-    template = _of_vector(position, values) if is_of_vector else _template(node, position)
+    template = _template(node, position, values)
     if template is None:
         return None
     fixed = attribute_texts(node)
@@ -68,17 +68,21 @@ def _unless_same(numbers: str | None, names: str) -> str | None:
 def _of_vector(position: int, values: Sequence[ShownValue | None]) -> str:
     """Return the rule of a product of a matrix and a vector, which has no transpose."""
     other = values[1 - position]
-    if other and len(other.shape) == 1:
-        return "outer(dz, y)" if position == 0 else "outer(x, dz)"
-    return "dz @ y.T" if position == 0 else "x.T @ dz"
+    rules = ("outer(dz, y)", "outer(x, dz)") if other and len(other.shape) == 1 else ("dz @ y.T", "x.T @ dz")
+    return rules[position]
 
 
-def _template(node: GraphNode, position: int) -> str | None:
+def _template(node: GraphNode, position: int, values: Sequence[ShownValue | None]) -> str | None:
+    """Return the rule in names of operands; None if the docstring of the op has none."""
+    if node.op == "matmul" and any(len(value.shape) == 1 for value in filter(None, values)):
+        return _of_vector(position, values)
     op = documented(node)
-    if op is None or len(node.outputs) > 1:
-        return None
+    return None if op is None or len(node.outputs) > 1 else _documented_rule(op, argument_names(node)[position])
+
+
+def _documented_rule(op: Op, name: str) -> str | None:
     texts = equations(op.docstring.derivatives)
-    ahead = f"d{argument_names(node)[position]} = "
+    ahead = f"d{name} = "
     rules = [text.removeprefix(ahead) for text in texts if text.startswith(ahead)]
     definitions = [*dropwhile(lambda text: not text.startswith(DEFINITION), texts)]
     return _with_definitions(rules[0], definitions) if rules else None

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import starmap
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,7 +22,8 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.model.model import Model
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import GraphTrace, Show, TracedUpdate, TrainingStep, evaluation, trace_graph
+from graphengine.traces.trace import Show, evaluation, trace_graph
+from graphengine.traces.trace_parts import GraphTrace, TracedUpdate, TrainingStep
 from graphengine.traces.unrolling import FIRST_AND_LAST, Opened
 from graphengine.traces.why import why_moved
 from graphengine.transform.mode import in_training_mode, with_iteration
@@ -122,16 +124,20 @@ class Iterations:
         """What a step does to each parameter and state, given all its values; they may be symbols, as in a trace."""
         shown = {name: show(value) for name, value in computed.items()}
         totals = {gradient.value: gradient.total for gradient in traced.gradients}
-        updates = []
-        for name in self.model.graph.trainable:
-            new = computed[self.step.graph.outputs[f"new_{name}"]]
+
+        def new(name: str) -> Any:
+            return computed[self.step.graph.outputs[f"new_{name}"]]
+
+        def of_parameter(name: str) -> TracedUpdate:
             lines = tuple(evaluation(node, shown) for node in self._rule_nodes[name])
-            reason = why(traced, name, computed[name], new, totals[name])
-            updates.append(TracedUpdate(name, shown[name], show(new), lines, reason))
-        for name, update in self.model.graph.updates.items():
-            new = computed[self.step.graph.outputs[f"new_{name}"]]
-            updates.append(TracedUpdate(name, shown[name], show(new), (), f"{name} becomes {update}."))
-        return tuple(updates)
+            reason = why(traced, name, computed[name], new(name), totals[name])
+            return TracedUpdate(name, shown[name], show(new(name)), lines, reason)
+
+        def of_state(name: str, update: str) -> TracedUpdate:
+            return TracedUpdate(name, shown[name], show(new(name)), (), f"{name} becomes {update}.")
+
+        graph = self.model.graph
+        return (*map(of_parameter, graph.trainable), *starmap(of_state, graph.updates.items()))
 
     @cached_property
     def _executor(self) -> Executor:
@@ -140,12 +146,10 @@ class Iterations:
     @cached_property
     def _rule_nodes(self) -> dict[str, list[GraphNode]]:
         """For each trainable parameter the nodes of the step graph between its gradient and its new value."""
-        graph = self.step.graph
-        before = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
-        before.update(node.id for node in self.model.graph.nodes)
+        graph, own = self.step.graph, self.model.graph
+        before = {node.id for node in (*reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]]), *own.nodes)}
         late = [node for node in graph.nodes if node.id not in before]
-        trainable = self.model.graph.trainable
-        return {name: reachable(late, [graph.outputs[f"new_{name}"]]) for name in trainable}
+        return {name: reachable(late, [graph.outputs[f"new_{name}"]]) for name in own.trainable}
 
 
 def _batches(batches: Batches) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -17,7 +17,7 @@ from graphengine.traces.sentences import (
     total_text,
     update_title,
 )
-from graphengine.traces.trace import GraphTrace, TracedLoop
+from graphengine.traces.trace_parts import GraphTrace, TracedLoop
 from graphengine.wording import escaped
 
 MAX_WIDTH = 60
@@ -64,8 +64,14 @@ def _aligned(rows: Sequence[Row]) -> Iterator[str]:
 
 def _sections(trace: GraphTrace) -> Iterator[tuple[str, list[Row]]]:
     """Title and rows of each part of a trace, without those that have no rows."""
+    yield from ((heading, rows) for heading, rows in _parts(trace).items() if rows)
+    for loop in trace.loops:
+        yield from _steps(loop)
+
+
+def _parts(trace: GraphTrace) -> dict[str, list[Row]]:
     wanted = [gradient for gradient in trace.gradients if gradient.value in trace.wrt]
-    sections = {
+    return {
         "given": [Row(0, (given.name, given.value.text, given.kind)) for given in trace.given],
         "forward": _lines(map(forward_text, trace.forward)),
         f"backward, from {trace.of}": list(_backward(trace)),
@@ -73,9 +79,6 @@ def _sections(trace: GraphTrace) -> Iterator[tuple[str, list[Row]]]:
         "gradients": _lines(total_text(gradient, trace.of) for gradient in wanted),
         **_update(trace),
     }
-    yield from ((heading, rows) for heading, rows in sections.items() if rows)
-    for loop in trace.loops:
-        yield from _steps(loop)
 
 
 def _lines(texts: Iterable[str]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from graphengine.traces.summary import ShownValue, in_product
-from graphengine.traces.trace import (
+from graphengine.traces.trace_parts import (
     BackwardEdge,
     Gradient,
     GraphTrace,

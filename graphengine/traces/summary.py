@@ -75,10 +75,12 @@ class ShownValue:
         text = numbers_text(self.numbers, 4) if self.numbers is not None else ""
         if text and len(text) <= MAX_LABEL:
             return text
-        if self.mean is None:
-            numbers = np.array(self.numbers, dtype=np.float64) if self.numbers else np.zeros(1)
-            return f"⌀ {number_text(float(numbers.mean()), 4)}"
-        return f"⌀ {number_text(self.mean, 4)}"
+        return f"⌀ {number_text(self._mean if self.mean is None else self.mean, 4)}"
+
+    @property
+    def _mean(self) -> float:
+        numbers: Any = self.numbers or 0.0
+        return float(np.array(numbers, dtype=np.float64).mean())
 
 
 def in_product(text: str) -> str:
@@ -92,12 +94,14 @@ def number_text(number: Any, digits: int = 6) -> str:
     """A number as people write it: as few of the given digits as say the same."""
     if isinstance(number, bool):
         return "true" if number else "false"
-    if isinstance(number, float):
-        if 10**digits <= abs(number) < 1e9:
-            return f"{number:.0f}"
-        text = f"{number:.{digits}g}"
-        return "0" if text == "-0" else text
-    return str(number)
+    return _float_text(number, digits) if isinstance(number, float) else str(number)
+
+
+def _float_text(number: float, digits: int) -> str:
+    if 10**digits <= abs(number) < 1e9:
+        return f"{number:.0f}"
+    text = f"{number:.{digits}g}"
+    return "0" if text == "-0" else text
 
 
 def numbers_text(numbers: Any, digits: int = 6) -> str:

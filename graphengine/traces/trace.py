@@ -1,15 +1,15 @@
-"""What one evaluation of a graph computes, step by step: the one data model that every picture and report is made of.
+"""What one evaluation of a graph computes, step by step: a trace that every picture and report is made of.
 
 Forward, each node with its formula and result; backward, each edge with the local partial derivative, the gradient
-that arrives and their product, or the reason why it is not walked; then the sums. All of it is plain data that JSON can
-hold.
+that arrives and their product, or the reason why it is not walked; then the sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
+from itertools import count
 from operator import add
 from typing import Any, TypeAlias, TypeVar
 
@@ -22,9 +22,18 @@ from graphengine.ir.nodes import GraphNode, differentiable_operands, reachable
 from graphengine.mappings import without
 from graphengine.ops.inference import elementwise, reduction
 from graphengine.traces.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
-from graphengine.traces.gradient_rules import GradientRule, gradient_rule
+from graphengine.traces.gradient_rules import gradient_rule
 from graphengine.traces.reasons import not_walked
 from graphengine.traces.summary import ShownValue
+from graphengine.traces.trace_parts import (
+    BackwardEdge,
+    Given,
+    Gradient,
+    GraphTrace,
+    NodeBackward,
+    NodeForward,
+    TracedLoop,
+)
 from graphengine.traces.unrolling import FIRST_AND_LAST, LoopStep, Opened, Unrolled, present
 from graphengine.transform.directional import WEIGHTED, weighted
 from graphengine.transform.own_backward import require_memory_for
@@ -33,127 +42,6 @@ from graphengine.transform.path import differentiable_toward
 T = TypeVar("T")
 Show: TypeAlias = Callable[[Any], ShownValue]
 """Gives what is shown of a value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value that no node computes: `kind` is input, parameter or state."""
-
-    name: str
-    kind: str
-    value: ShownValue
-
-
-@dataclass(frozen=True, slots=True)
-class NodeForward:
-    """A node forward: `formula` names its operands, `numbers` is the same with their values, where they are few."""
-
-    node: str
-    op: str
-    formula: str
-    numbers: str | None
-    results: dict[str, ShownValue]
-
-
-@dataclass(frozen=True, slots=True)
-class BackwardEdge:
-    """An operand of a node backward; `product` is what it gets of the gradient, None with the reason why not."""
-
-    argument: str
-    position: int
-    operand: str
-    formula: str | None
-    numbers: str | None
-    partial: ShownValue | None
-    """The local partial derivatives: one for each element of an elementwise op, or for each element for a scalar."""
-    product: ShownValue | None
-    reason: str | None
-    rule: GradientRule | None = None
-    """How the gradient gets here where there are no partial derivatives to show."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeBackward:
-    """A node backward: the gradient that arrives for each of its results, and its edges."""
-
-    node: str
-    op: str
-    incoming: dict[str, ShownValue]
-    edges: tuple[BackwardEdge, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Gradient:
-    """The gradient with respect to a value: the sum of what arrives from each node that uses it."""
-
-    value: str
-    contributions: tuple[tuple[str, ShownValue], ...]
-    total: ShownValue
-
-
-@dataclass(frozen=True, slots=True)
-class TracedUpdate:
-    """How a training step replaced a parameter, and why it moved; or a state, which takes the value of a node."""
-
-    parameter: str
-    old: ShownValue
-    new: ShownValue
-    lines: tuple[NodeForward, ...]
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingStep:
-    """An iteration, counted from 1, with the update at its end; `epoch` is None where its values were given."""
-
-    iteration: int
-    epoch: int | None
-    rule: str
-    learning_rate: float
-    updates: tuple[TracedUpdate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TracedLoop:
-    """The steps of a loop, counted from 1 as they run: the first and the last ones are `opened`, the others folded."""
-
-    node: str
-    function: str
-    steps: int
-    opened: tuple[tuple[int, GraphTrace], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphTrace:
-    """Forward and backward of one graph for given values; `of` is None where nothing is differentiated."""
-
-    model: str
-    of: str | None
-    wrt: tuple[str, ...]
-    given: tuple[Given, ...]
-    forward: tuple[NodeForward, ...]
-    backward: tuple[NodeBackward, ...]
-    left_out: tuple[tuple[str, str], ...]
-    """Nodes that the backward pass does not come to, each with the reason."""
-    gradients: tuple[Gradient, ...]
-    training: TrainingStep | None = None
-    loops: tuple[TracedLoop, ...] = ()
-
-    @property
-    def values(self) -> dict[str, ShownValue]:
-        """What is shown of every value of the graph, by name."""
-        computed = {name: value for line in self.forward for name, value in line.results.items()}
-        return {given.name: given.value for given in self.given} | computed
-
-    @property
-    def walked(self) -> Iterator[tuple[NodeBackward, BackwardEdge, ShownValue]]:
-        """The edges that carry something on: the node that each comes from, the edge, and what it carries."""
-        return ((walk, edge, edge.product) for walk in self.backward for edge in walk.edges if edge.product)
-
-    @property
-    def several(self) -> list[Gradient]:
-        """The gradients that are sums: of values with several uses."""
-        return [gradient for gradient in self.gradients if len(gradient.contributions) > 1]
 
 
 def trace_graph(
@@ -198,19 +86,18 @@ def trace_values(
     """Trace the values of a forward pass, which may be symbols of a recorder if `show` knows what to show of one."""
     graph = executor.graph
     shown = {name: show(slots[slot]) for name, slot in executor.slot_of.items()}
-    wanted = [graph.value_name(name) for name in wrt]
+    wanted = list(map(graph.value_name, wrt))
     target = None if of is None else graph.value_name(of)
     walker = _Walker(executor, slots, shown, wanted, show, (called or target) if wanted else None)
-    left_out = walker.walk(executor, target) if target is not None and wanted else ()
     return GraphTrace(
         graph.name,
         walker.of,
         tuple(wanted),
         _given(graph, shown),
         tuple(evaluation(node, shown) for node in graph.nodes),
-        tuple(walker.walks),
-        left_out,
-        walker.sums(target),
+        left_out=walker.walk(executor, target),
+        backward=tuple(walker.walks),
+        gradients=walker.sums(target),
         loops=walker.loops(opened) if show in (ShownValue.of, ShownValue.whole) else (),
     )
 
@@ -223,10 +110,10 @@ def _given(graph: Graph, shown: Mapping[str, ShownValue]) -> tuple[Given, ...]:
 def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> GraphTrace:
     """The trace of a step of a loop; what arrives at its results comes from outside of it."""
     inputs = [name for name, kind in step.graph.inputs.items() if kind.type.is_differentiable]
-    if of is None or not step.arriving or not inputs:
+    if of is None or not (step.arriving and inputs):
         return trace_graph(step.graph, step.values, show=show, opened=opened)
-    names = [f"{value}/arriving.{place}" for place, (value, _) in enumerate(step.arriving)]
     values, gradients = zip(*step.arriving, strict=True)
+    names = list(map("{}/arriving.{}".format, values, count()))
     graph = weighted(step.graph, list(zip(values, names, strict=True)), inputs)
     given = {**step.values, **dict(zip(names, gradients, strict=True))}
     return _of_nodes_in(step.graph, trace_graph(graph, given, WEIGHTED, inputs, show, opened, of))
@@ -308,8 +195,10 @@ class _Walker:
         self.arrived: dict[str, list[tuple[str, Any]]] = {}
         self.incoming: dict[str, Sequence[Any]] = {}
 
-    def walk(self, executor: Executor, target: str) -> tuple[tuple[str, str], ...]:
-        """Run the backward pass from a target; gives the nodes that it does not come to, each with the reason."""
+    def walk(self, executor: Executor, target: str | None) -> tuple[tuple[str, str], ...]:
+        """Run the backward pass from a target, if there is one; gives the nodes that it does not come to, and why."""
+        if target is None or not self.wanted:
+            return ()
         executor.backward(self.slots, target, self.wanted, self.see)
         return self.left_out(target)
 
@@ -388,19 +277,21 @@ class _Walker:
         """The nodes without a walk, each with the reason."""
         walked = {walk.node for walk in self.walks}
         used = {node.id for node in reachable(self.graph.nodes, [target])}
+        others = [node for node in self.graph.nodes if node.id not in walked]
+        return tuple((node.id, self._why_left_out(node, used)) for node in others)
 
-        def reason(node: GraphNode) -> str:
-            if node.id not in used:
-                return f"{self.of} does not depend on it"
-            learned = not self.active.isdisjoint(node.outputs)
-            return "no gradient arrives" if learned else "it depends on nothing that is learned"
-
-        return tuple((node.id, reason(node)) for node in self.graph.nodes if node.id not in walked)
+    def _why_left_out(self, node: GraphNode, used: Container[str]) -> str:
+        if node.id not in used:
+            return f"{self.of} does not depend on it"
+        learned = not self.active.isdisjoint(node.outputs)
+        return "no gradient arrives" if learned else "it depends on nothing that is learned"
 
     def sums(self, target: str | None) -> tuple[Gradient, ...]:
         """The gradients with respect to all values that are walked through, from the target to the wanted values."""
         found = [self._sum(name, parts) for name, parts in self.arrived.items()]
-        absent = [name for name in self.wanted if name not in self.arrived] if target is not None else []
+        if target is None:
+            return tuple(found)
+        absent = [name for name in self.wanted if name not in self.arrived]
         return (*found, *(Gradient(name, (), self.show(self._without_edges(name, target))) for name in absent))
 
     def _sum(self, name: str, parts: Sequence[tuple[str, Any]]) -> Gradient:

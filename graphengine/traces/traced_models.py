@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from graphengine.errors import DifferentiationError, UsageError
 from graphengine.ir.binding import bind_inputs
+from graphengine.mappings import only, without_none
 from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.traces.iterations import Iterations, Moment, one_sample
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import GraphTrace, Show, trace_graph
+from graphengine.traces.trace import Show, trace_graph
+from graphengine.traces.trace_parts import GraphTrace
 from graphengine.traces.unrolling import FIRST_AND_LAST, Opened
 
 
@@ -71,16 +73,22 @@ def chosen(
     wrt: str | Sequence[str] | None = None,
 ) -> Tracing:
     """Return the evaluation that `trace` traces; raises as it does."""
-    given = _given(model, inputs, sample)
-    if model.document.training is None and iteration is not None:
-        raise UsageError("iterations belong to a training, and the model has no training section")
-    is_plain = bool(of or wrt)
-    if iteration is None and not _begins_with_updates(model, given, asked=is_plain):
+    given, is_asked = _given(model, inputs, sample), bool(of or wrt)
+    if not _is_of_training(model, given, iteration, asked=is_asked):
         return _plain(model, given or _all_data(model), of, wrt)
     iterations, moment = _moment(model, given, iteration)
-    if is_plain:
+    if is_asked:
         return _plain(model, {**moment.values, **moment.batch}, of, wrt)
     return Tracing(model, iterations.given(moment), iterations=iterations, moment=moment)
+
+
+def _is_of_training(model: Model, given: Mapping[str, Any], iteration: int | None, *, asked: bool) -> bool:
+    """Whether an iteration of the training is traced: the one that is named, or the first where it has updates."""
+    if iteration is None:
+        return _begins_with_updates(model, given, asked=asked)
+    if model.document.training is None:
+        raise UsageError("iterations belong to a training, and the model has no training section")
+    return True
 
 
 def _given(model: Model, inputs: Mapping[str, Any] | None, sample: int | None) -> dict[str, Any]:
@@ -88,7 +96,7 @@ def _given(model: Model, inputs: Mapping[str, Any] | None, sample: int | None) -
     given = bind_inputs(model.graph, inputs or {}, ())
     if sample is None:
         return given
-    return {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
+    return {**one_sample(model.load_data(model.document.training_data), model, sample), **given}
 
 
 def _begins_with_updates(model: Model, given: Mapping[str, Any], *, asked: bool) -> bool:
@@ -96,7 +104,7 @@ def _begins_with_updates(model: Model, given: Mapping[str, Any], *, asked: bool)
     training = model.document.training
     if training is None or training.optimizer.is_solver:
         return False
-    return not given or not (asked or not _has_loss(model, given))
+    return not given or (not asked and _has_loss(model, given))
 
 
 def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tuple[Iterations, Moment]:
@@ -121,20 +129,19 @@ def trace_run(run: Run) -> GraphTrace:
 def as_json(traced: GraphTrace) -> dict[str, Any]:
     """A trace as JSON values; a value says only what is known of it."""
 
-    def without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = {key for key, _ in pairs}
-        is_value = keys == set(ShownValue.__dataclass_fields__)
-        return {key: value for key, value in pairs if not (is_value and value is None)}
+    def known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        is_value = found.keys() == ShownValue.__dataclass_fields__.keys()
+        return without_none(found) if is_value else found
 
-    return asdict(traced, dict_factory=without_none)
+    return asdict(traced, dict_factory=known)
 
 
 def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> Tracing:
     """Without an update; what is differentiated is the loss, or the only output, if it can be computed."""
-    values = {name: value for name, value in {**model.values, **given}.items() if name in model.graph.sources}
-    if of is None:
-        of = model.default_loss() if wrt or _has_loss(model, given) else None
-    return Tracing(model, values, of, wrt)
+    if of is None and (wrt or _has_loss(model, given)):
+        of = model.default_loss()
+    return Tracing(model, only({**model.values, **given}, model.graph.sources), of, wrt)
 
 
 def _has_loss(model: Model, given: Mapping[str, Any]) -> bool:
@@ -145,10 +152,6 @@ def _has_loss(model: Model, given: Mapping[str, Any]) -> bool:
         return False
     kind = model.graph.types[value]
     return kind.shape == () and kind.is_differentiable and given.keys() >= set(model.executor.inputs_of([value]))
-
-
-def _data_name(model: Model) -> str | None:
-    return model.document.training.data if model.document.training else None
 
 
 def _all_data(model: Model) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the steps between it and one that is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,16 +105,19 @@ class Unrolled:
         """The gradients with respect to the state after fewer steps than those for which they are known."""
         steps = (number, known, self.count)
         loop, values = self._loop.between(self._starting(self._state(number)), *steps)
-        sequences = zip(self._arriving[len(self._loop.carry) :], loop.axes[1], strict=True)
-        arriving = [each if each is None else self._loop.parts(each, axis, *steps) for each, axis in sequences]
+        arriving = self._cut(lambda each, axis: self._loop.parts(each, axis, *steps), loop.axes[1])
         needs = tuple(place in loop.carried and kind.is_differentiable for place, kind in enumerate(self._kinds))
         found = loop.backward((*self._gradients[known], *arriving), tuple(values), needs)
         return [found[place] for place in loop.carried]
 
+    def _cut(self, part: Callable[[Any, int], Any], axes: Sequence[int]) -> list[Any]:
+        """A part of each gradient that arrives at a sequence, None where none does."""
+        sequences = zip(self._arriving[len(self._loop.carry) :], axes, strict=True)
+        return [each if each is None else part(each, axis) for each, axis in sequences]
+
     def _stacked(self, index: int) -> list[Any]:
         """What arrives at the results of one step that are stacked."""
-        parts = zip(self._arriving[len(self._loop.carry) :], self._loop.axes[1], strict=True)
-        return [each if each is None else self._part(each, axis, index) for each, axis in parts]
+        return self._cut(lambda each, axis: self._part(each, axis, index), self._loop.axes[1])
 
     def _part(self, whole: Any, axis: int, index: int) -> Any:
         return np.take(whole, self.count - 1 - index if self._loop.reverse else index, axis=axis)

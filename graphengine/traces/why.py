@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, TypeAlias, TypeGuard
 import numpy as np
 
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import BackwardEdge, GraphTrace, NodeBackward
+from graphengine.traces.trace_parts import BackwardEdge, GraphTrace, NodeBackward
 
-Path: TypeAlias = Sequence[tuple[NodeBackward, BackwardEdge]]
+Step: TypeAlias = tuple[NodeBackward, BackwardEdge]
+Path: TypeAlias = Sequence[Step]
 Multiply: TypeAlias = Callable[[Sequence[ShownValue]], ShownValue]
 """Gives the product of numbers."""
 
@@ -124,17 +125,20 @@ def _toward(aim: Aim, name: str, case: tuple[bool, str]) -> str:
 def aim_of(trace: GraphTrace, name: str, multiply: Multiply) -> Aim | None:
     """What a parameter moves toward its target, if exactly one path of single numbers leads there."""
     path = _only_path(trace, name)
-    places = [index for index, (walk, _) in enumerate(path) if walk.op == "sub"]
-    if not places or places[-1] == len(path) - 1:
-        return None
-    (walk, edge), below = path[places[-1]], path[places[-1] + 1 :]
-    prediction = edge.operand
+    place = max((index for index, (walk, _) in enumerate(path) if walk.op == "sub"), default=len(path))
+    below = path[place + 1 :]
+    return _aim(trace, name, path[place], below, multiply) if below else None
+
+
+def _aim(trace: GraphTrace, name: str, difference: Step, below: Path, multiply: Multiply) -> Aim | None:
+    """The aim at which the operand of a difference is led by the rest of the path, if these are single numbers."""
+    walk, edge = difference
     target = next((other.operand for other in walk.edges if other.reason), "")
-    guess, wanted = trace.values.get(prediction), trace.values.get(target)
+    guess, wanted = trace.values.get(edge.operand), trace.values.get(target)
     factors = [each.partial for _, each in below if _is_number(each.partial)]
     if len(factors) < len(below) or not (_is_number(guess) and _is_number(wanted)):
         return None
-    return Aim(prediction, guess, target, wanted, _slope_name(below, prediction, name), multiply(factors))
+    return Aim(edge.operand, guess, target, wanted, _slope_name(below, edge.operand, name), multiply(factors))
 
 
 def _slope_name(path: Path, prediction: str, name: str) -> str:
