@@ -91,7 +91,7 @@ class SharedLoop:
         finally:
             begun = [task for task in tasks if not task.cancel()]
             wait(begun)
-            given.clear()  # what was cancelled is kept until a thread is free, but not arrays that are to be used again
+            given.clear()  # a canceled task is kept until a thread is free, and must not keep arrays for so long
         for task in begun:
             task.result()
 
