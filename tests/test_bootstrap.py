@@ -153,7 +153,7 @@ def test_a_loss_that_does_not_say_how_data_scatter_is_refused(reason):
 @pytest.mark.parametrize(
     ("options", "rows", "reason"),
     [
-        ({"robust": "huber"}, 14, "a robust loss does not say"),
+        ({"robust": "huber"}, 14, "a robust loss does not define"),
         ({}, 2, "without degrees of freedom"),
         ({"bootstrap": 1}, 14, "takes 2 to 100000 samples, not 1"),
         ({"bootstrap": -1}, 14, "takes 2 to 100000 samples, not -1"),
