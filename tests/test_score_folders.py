@@ -17,6 +17,7 @@ from tasks import dies, dies_once, fails
 from test_cli import cli, cli_json
 
 import graphengine as ge
+from graphengine.data import table_files
 from graphengine.errors import GraphEngineError
 from graphengine.format.locks import Lock
 from graphengine.scale import processes, score_parts
@@ -303,7 +304,26 @@ def test_predictions_have_one_hash_whoever_computes_them(name, tmp_path, monkeyp
 def test_wide_rows_are_computed_fewer_at_a_time(job, tmp_path, monkeypatch):
     cli(*job(tmp_path / "whole"))
     monkeypatch.setattr(score_parts, "BATCH_BYTES", 60 * 3 * 8)
+    monkeypatch.setattr(table_files, "GROUP_ROWS", 100)
     cli(*job(tmp_path / "out"))
     file = pq.ParquetFile(tmp_path / "out" / "f0-00000.parquet")
-    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [60, 60, 30]
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [120, 30]
     assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "whole"))
+
+
+WITHOUT_PANDAS = """
+import sys
+from graphengine.scale.score_folders import one_by_one, score_folder
+from graphengine.scale.score_parts import Scoring
+from pathlib import Path
+model, fingerprint, data, folder = sys.argv[1:]
+scoring = Scoring(model, fingerprint, keep=("id",), columns=(("x", ("a", "b", "c")),))
+assert score_folder(scoring, data, Path(folder), one_by_one).rows == 800
+assert "pandas" not in sys.modules
+"""
+
+
+def test_a_worker_does_not_import_pandas(tmp_path):
+    model, data = write_model(tmp_path), write_data(tmp_path / "data", bad={7})
+    arguments = [model, ge.load(model).fingerprint, data, tmp_path / "out"]
+    subprocess.run([sys.executable, "-c", WITHOUT_PANDAS, *map(str, arguments)], check=True)

@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from graphengine.data.arrow_arrays import as_arrow, as_numpy
 from graphengine.data.faults import reported, require_one
 from graphengine.data.spool import Block, append, kept_open, scratch_file
 from graphengine.data.stored import Memory, Stored, release, require_whole
@@ -91,7 +92,7 @@ class _ParquetReader:
     def _decoded(self, group: list[Taken]) -> Iterator[Numbers]:
         columns = list(dict.fromkeys(taken.column for taken in group))
         batches = self._source.iter_batches(self._batch_rows, columns=columns, use_threads=False)
-        yield from self._cells.numbers(batches, group, _array)
+        yield from self._cells.numbers(batches, group, as_numpy)
         _release_unused()
 
     def _groups(self) -> Iterator[list[Taken]]:
@@ -156,7 +157,7 @@ def arrow_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memory)
     dtypes, cells = _dtypes(path, schema, columns, graph), _Cells(graph)
 
     def copied(column: Any) -> np.ndarray[Any, Any]:
-        array = np.array(_array(column))
+        array = np.array(as_numpy(column))
         release(pages)  # column by column: to touch one may map megabytes
         return array
 
@@ -271,9 +272,10 @@ class _Cells:
         if declared.missing and kind.kind != "f":
             column = column.cast("float64")
         if column.null_count and not declared.missing:
-            self.bad.add_missing(taken.name, taken.column, first + np.flatnonzero(~_array(column.is_valid())))
+            self.bad.add_missing(taken.name, taken.column, first + np.flatnonzero(~as_numpy(column.is_valid())))
         if column.null_count:
-            column = column.fill_null(np.nan if declared.missing else kind.type(0).item())
+            filling = np.array([np.nan if declared.missing else 0]).astype(_dtype(column.type))
+            column = column.fill_null(as_arrow(filling, column.type)[0])
         return array_of(column)
 
     def _indices(self, taken: Taken, column: Any, first: int) -> np.ndarray[Any, Any]:
@@ -281,7 +283,7 @@ class _Cells:
         declared = self._inputs[taken.name]
         distinct = column if hasattr(column, "dictionary") else column.dictionary_encode()
         values = [*distinct.dictionary.to_pylist(), None]
-        places = _array(distinct.indices.cast("int64").fill_null(len(values) - 1))
+        places = as_numpy(distinct.indices.cast("int64").fill_null(len(values) - 1))
         codes = category_codes(values, declared)[places]
         numbers, left = numbers_of(codes, declared)
         if left.any():
@@ -301,9 +303,9 @@ def _dates(column: Any) -> np.ndarray[Any, Any]:
     if _dtype(column.type).kind != "M":
         return as_dates(column.to_pylist())
     unit = {"date32[day]": "D", "date64[ms]": "ms"}.get(str(column.type)) or column.type.unit
-    integers = _array(column.cast("int32" if unit == "D" else "int64").fill_null(0)).astype(np.int64)
+    integers = as_numpy(column.cast("int32" if unit == "D" else "int64").fill_null(0)).astype(np.int64)
     dates = integers.view(f"datetime64[{unit}]")
-    dates[~_array(column.is_valid())] = np.array("NaT", dates.dtype)
+    dates[~as_numpy(column.is_valid())] = np.array("NaT", dates.dtype)
     return dates
 
 
@@ -320,7 +322,7 @@ def batch_by_input(batch: Any, columns: Columns, graph: Graph, bad: BadCells) ->
     lists = {name: what for name, what in columns.items() if _holds_lists(batch.schema, what)}
     plain = {name: what for name, what in columns.items() if name not in lists}
     cells = _Cells(graph, bad)
-    (numbers,) = cells.numbers([batch], _dtypes("the batch", batch.schema, plain, graph), _array)
+    (numbers,) = cells.numbers([batch], _dtypes("the batch", batch.schema, plain, graph), as_numpy)
     found = dict(next(_by_input([numbers], plain, graph)))
     for name, column in lists.items():
         found[name] = _of_lists(name, batch.column(column), graph.types[name].shape[1:], bad)
@@ -333,7 +335,7 @@ def _holds_lists(schema: Any, wanted: Any) -> bool:
 
 def _of_lists(name: str, column: Any, shape: Sequence[Any], bad: BadCells) -> np.ndarray[Any, Any]:
     """The lists of a column in the shape that its input has for a row; one size may be a symbol."""
-    valid = _array(column.is_valid())
+    valid = as_numpy(column.is_valid())
     if not valid.all():
         bad.add_missing(name, name, (np.flatnonzero(~valid) + 1).tolist())
     flat, lengths = column.flatten(), optional("pyarrow.compute", "data").list_value_length(column.drop_null())
@@ -342,25 +344,13 @@ def _of_lists(name: str, column: Any, shape: Sequence[Any], bad: BadCells) -> np
         message = f"the lists of column '{name}' have missing values or different lengths"
         raise DataError(message, code="GE505", hint=f"give each row {shape_text(shape)} numbers")
     try:
-        lists = _array(flat).reshape(int(valid.sum()), *sizes)
+        lists = as_numpy(flat).reshape(int(valid.sum()), *sizes)
     except ValueError:
         message = f"the lists of column '{name}' have {len(flat)} numbers, which do not fit {shape_text(shape)}"
         raise DataError(message, code="GE505") from None
     found = np.zeros((len(valid), *lists.shape[1:]), lists.dtype)
     found[valid] = lists
     return found
-
-
-def _array(column: Any) -> np.ndarray[Any, Any]:
-    """A column without missing values as an array. (`to_numpy` would import pandas where it is installed.)"""
-    if not len(column):
-        return np.empty(0, column.type.to_pandas_dtype())
-    data, start, stop = column.buffers()[1], column.offset, column.offset + len(column)
-    if column.type.bit_width == 1:
-        first, end = start // 8, -(-stop // 8)
-        bits = np.unpackbits(np.frombuffer(data, np.uint8, end - first, first), bitorder="little")
-        return bits[start - 8 * first : stop - 8 * first].view(np.bool_)
-    return np.frombuffer(data, column.type.to_pandas_dtype(), stop)[start:]
 
 
 def _by_input(blocks: Iterable[Numbers], columns: Columns, graph: Graph) -> Iterator[Block]:

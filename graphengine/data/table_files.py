@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import orjson
 
+from graphengine.data.arrow_arrays import as_arrow
 from graphengine.errors import DataError, UsageError
 from graphengine.extras import optional
 from graphengine.format.files import write_parts
@@ -23,6 +24,8 @@ from graphengine.format.writing import encode_array
 
 Rows: TypeAlias = Mapping[str, Sequence[Any] | np.ndarray[Any, Any]]
 """Rows of a table: lists, arrays of NumPy or of Arrow by column, all of one length."""
+GROUP_ROWS = 2**16
+"""Rows from which batches are a group of a Parquet file."""
 CELLS_AT_ONCE = 2**16
 """Cells that are text at once."""
 
@@ -103,11 +106,10 @@ def jsonl_parts(blocks: Iterable[Rows]) -> Iterator[bytes]:
 
 def parquet_parts(blocks: Iterable[Rows]) -> Iterator[bytes]:
     """Yield a Parquet file, through pyarrow, a group of rows for each block."""
-    pa, parquet = optional("pyarrow", "data"), optional("pyarrow.parquet", "data")
-    sink, writer = _Sink(), None
+    pa, sink, writer = optional("pyarrow", "data"), _Sink(), None
     for block in blocks:
         table = pa.table({name: _arrow(pa, name, column, writer) for name, column in block.items()})
-        writer = writer or parquet.ParquetWriter(sink, table.schema)
+        writer = writer or _writer(sink, table.schema)
         writer.write_table(table)
         yield sink.taken()
     if writer is not None:
@@ -116,12 +118,14 @@ def parquet_parts(blocks: Iterable[Rows]) -> Iterator[bytes]:
 
 
 def batch_parts(batches: Iterable[Any], metadata: Callable[[], Mapping[str, str]]) -> Iterator[bytes]:
-    """Yield a Parquet file of record batches of Arrow, a group of rows for each; `metadata` is asked for at the end."""
-    parquet = optional("pyarrow.parquet", "data")
-    sink, writer = _Sink(), None
-    for batch in batches:
-        writer = writer or parquet.ParquetWriter(sink, batch.schema)
-        writer.write_batch(batch)
+    """Yield a Parquet file of record batches of Arrow; `metadata` is asked for at the end.
+
+    Batches are put together to groups of `GROUP_ROWS` rows or more.
+    """
+    pa, sink, writer = optional("pyarrow", "data"), _Sink(), None
+    for group in _grouped(batches):
+        writer = writer or _writer(sink, group[0].schema)
+        writer.write_table(pa.Table.from_batches(group))
         yield sink.taken()
     if writer is not None:
         writer.add_key_value_metadata(dict(metadata()))
@@ -129,11 +133,29 @@ def batch_parts(batches: Iterable[Any], metadata: Callable[[], Mapping[str, str]
     yield sink.taken()
 
 
+def _grouped(batches: Iterable[Any]) -> Iterator[list[Any]]:
+    group: list[Any] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(each.num_rows for each in group) >= GROUP_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _writer(sink: _Sink, schema: Any) -> Any:
+    """A writer of Parquet that looks for repeated values where there are no numbers: most of them are different."""
+    types, parquet = optional("pyarrow", "data").types, optional("pyarrow.parquet", "data")
+    others = [each.name for each in schema if not (types.is_floating(each.type) or types.is_integer(each.type))]
+    return parquet.ParquetWriter(sink, schema, use_dictionary=others)
+
+
 def _arrow(pa: Any, name: str, column: Any, writer: Any) -> Any:
     """A column as an array of Arrow, of the type that it has in the blocks before."""
     kind = writer.schema.field(name).type if writer else None
     try:
-        return column.cast(kind or column.type) if isinstance(column, pa.Array) else pa.array(column, kind)
+        return column.cast(kind or column.type) if isinstance(column, pa.Array) else as_arrow(column, kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         message = f"column '{name}' has values that one column of a Parquet file cannot hold: {error}"
         raise DataError(message, code="GE503", hint="write a .csv or .jsonl file, or do not keep the column") from None

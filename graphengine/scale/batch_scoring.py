@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.data.arrow_arrays import Mask, as_arrow
 from graphengine.data.batches import takes_single_samples
 from graphengine.data.carried import columns_to_keep
 from graphengine.data.columnar import batch_by_input
@@ -199,13 +200,13 @@ class BatchScorer:
         }
         return {name: np.asarray(column)[:0] for name, column in self._columns(as_encoded(zeros, graph.inputs)).items()}
 
-    def _column(self, values: Any, valid: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
+    def _column(self, values: Any, valid: Mask) -> Any:
         """A column of Arrow with null in the rows that are not valid."""
         if valid.all():
-            return self._pa.array(values)
+            return as_arrow(values)
         full = np.zeros(len(valid), np.asarray(values).dtype)
         full[valid] = values
-        return self._pa.array(full, mask=~valid)
+        return as_arrow(full, valid=valid)
 
 
 def _meant(model: Model, name: str, there: Sequence[str], columns: Columns) -> Any:

@@ -34,8 +34,8 @@ PART_ROWS = 2**17
 """Rows from which a group of rows is a part of its own; smaller ones are put together."""
 BATCH_ROWS = 2**16
 """Rows that are computed at once, if they are not too wide."""
-BATCH_BYTES = 2**26
-"""Bytes that their inputs may take; a worker holds about three such batches, which it reads, computes and writes."""
+BATCH_BYTES = 2**23
+"""Bytes that their inputs may take; a process holds up to three such batches, which it reads, computes and writes."""
 RECORD = "graphengine.score"
 """The key of a part's metadata under which it says what it was made of."""
 
@@ -159,7 +159,8 @@ def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals) -> Iterator[A
         if (seen.st_size, seen.st_mtime_ns) != (part.size, part.modified):
             raise DataError(f"{part.source} has changed since the work was planned", hint="score it again")
         source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
-        empty = pa.RecordBatch.from_pylist([], schema=source.schema_arrow)
+        schema = source.schema_arrow
+        empty = pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
         scorer = BatchScorer(
             model,
             empty,
