@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
 from typing import Any, TypeVar
@@ -47,6 +47,8 @@ WAITING = 15.0
 """Seconds that a scheduler may take to answer."""
 PATIENCE = 60.0
 """Seconds that a scheduler without a worker gets to start one."""
+REFILL = 1.0
+"""Seconds after which it is looked again whether a cluster that is started here has all its workers."""
 SETTINGS = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -130,8 +132,8 @@ class DaskWorkers:
         """The result of a future, as long as its worker is there."""
         while True:
             try:
-                with self._client.as_current():  # an actor that arrives looks for its client
-                    return future.result(timeout=1.0)
+                with nullcontext() if isinstance(future, Piped) else self._client.as_current():
+                    return future.result(timeout=1.0)  # an actor that arrives looks for its client
             except TimeoutError:
                 if address not in self._addresses():
                     raise
@@ -149,14 +151,6 @@ class DaskWorkers:
         if self._client.status != "running":
             raise WorkersError("the scheduler is gone")
         return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
-
-
-def writable(found: Subtotals) -> Subtotals:
-    """Return subtotals that may be added to: an array that was received is read-only."""
-    return {
-        name: [Subtotal(first, parts, np.require(value, requirements="W")) for first, parts, value in subtotals]
-        for name, subtotals in found.items()
-    }
 
 
 def _writable(found: Subtotal) -> Subtotal:
@@ -269,22 +263,44 @@ def local_cluster(workers: int, port: int = 0) -> Iterator[Any]:
     UsageError
         GE801 if no scheduler can be started at the port, GE803 if Dask is not installed.
     """
-    distributed = optional("distributed", "dask")
+    with optional("dask.config", "dask").set(SETTINGS):  # for workers that are started again, too
+        try:
+            cluster = _started(workers, port)
+        except (OSError, RuntimeError) as error:
+            hint = "choose another port; 0 takes a free one"
+            raise UsageError(f"no scheduler can be started at port {port}", hint=hint) from error
+        with cluster, _refilled(cluster, workers):
+            yield cluster
+
+
+def _started(workers: int, port: int) -> Any:
+    with _uninterrupted():
+        return optional("distributed", "dask").LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            scheduler_port=port,
+            dashboard_address=":0",
+            silence_logs="CRITICAL",
+        )
+
+
+@contextmanager
+def _refilled(cluster: Any, workers: int) -> Iterator[None]:
+    """Let a cluster start workers again that it has given up: those that end while they start, or start slowly."""
+
+    def refill() -> None:
+        for name, worker in list(cluster.workers.items()):
+            if worker.status.name in ("closed", "failed"):
+                del cluster.workers[name]
+        cluster.scale(workers)
+
+    watch = optional("tornado.ioloop", "dask").PeriodicCallback(refill, 1000.0 * REFILL)
+    cluster.loop.add_callback(watch.start)
     try:
-        with _uninterrupted(), optional("dask.config", "dask").set(SETTINGS):
-            cluster = distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                scheduler_port=port,
-                dashboard_address=":0",
-                silence_logs="CRITICAL",
-            )
-    except (OSError, RuntimeError) as error:
-        hint = "choose another port; 0 takes a free one"
-        raise UsageError(f"no scheduler can be started at port {port}", hint=hint) from error
-    with cluster:
-        yield cluster
+        yield
+    finally:
+        cluster.loop.add_callback(watch.stop)
 
 
 @contextmanager

@@ -82,20 +82,14 @@ def trainings(kills, chance, start, pids_of):
     return f"{done} kills in {rounds} trainings, equal bits"
 
 
-def pid_of(dask_worker):
-    """The worker of a nanny, once it has run for seconds: Dask does not replace one that ends soon after its start."""
-    age = time.time() - Path(f"/proc/{dask_worker.pid}").stat().st_ctime if dask_worker.pid else 0
-    return dask_worker.pid if age > 5 else None
-
-
 def on_dask(kills, chance):
-    """Kill the workers of a local cluster."""
+    """Kill the workers of a local cluster, also those that are just starting."""
     dask.PATIENCE = 600.0
-    with dask.connected(2) as client:
+    with dask.local_cluster(2) as cluster, dask.connected(cluster.scheduler_address) as client:
 
         def pids_of(trainer):
-            while not (found := sorted(filter(None, client.run(pid_of, nanny=True, on_error="ignore").values()))):
-                time.sleep(0.5)
+            while not (found := sorted(filter(None, (nanny.pid for nanny in list(cluster.workers.values()))))):
+                time.sleep(0.1)
             return found
 
         def start(trainer, model):
