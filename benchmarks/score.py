@@ -92,7 +92,7 @@ def in_turns(title: str, contenders: Sequence[Contender], job: Job, goals: Seque
 
 
 def score(job: Job, workers: int = 0) -> Work:
-    """Build `graphengine score` in this process, or in so many others."""
+    """Build `graphengine score` in threads of this process, or by so many workers."""
     from graphengine.scale.score_folders import by_workers, one_by_one, score_folder
     from graphengine.scale.score_parts import Scoring
 

@@ -27,7 +27,10 @@ def score(
     model: ModelName,
     data: Annotated[str, typer.Option(metavar="PATTERN", help="Parquet files to read: 'folder/*.parquet'.")],
     folder: Annotated[Path, typer.Option("-o", "--write", metavar="FOLDER", help="Write the scored parts to FOLDER.")],
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes on this machine.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of processes on this machine, each of one thread; default: one of several."),
+    ] = None,
     dask: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Share the work among the workers of a Dask scheduler: tcp://..."),
@@ -96,7 +99,7 @@ def _engine(workers: int | None, dask: str | None) -> Engine:
         from graphengine.dask import in_cluster
 
         return lambda work, scoring, parts, _: in_cluster(work, scoring, parts, dask)
-    return one_by_one if workers in (None, 1) else by_workers(workers or 1)
+    return one_by_one if workers is None else by_workers(workers)
 
 
 @contextmanager

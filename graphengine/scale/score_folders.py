@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from graphengine.errors import UsageError
 from graphengine.format.files import leftovers, writing
@@ -15,12 +15,20 @@ from graphengine.scale.processes import in_processes
 from graphengine.scale.score_parts import ScorePart, Scoring, done, planned, score_part
 from graphengine.wording import counted, enumerated
 
-Work: TypeAlias = Callable[[Scoring, ScorePart], dict[str, Any]]
+LOCK = ".graphengine-score.lock"
+
+
+class PartWork(Protocol):
+    """Computes a part, as `score_part` does."""
+
+    def __call__(self, scoring: Scoring, part: ScorePart, /, *, threads: bool = False) -> dict[str, Any]:
+        """Return what is known of the part's rows."""
+
+
 Engine: TypeAlias = Callable[
-    [Work, Scoring, Sequence[ScorePart], Callable[[], None]], Iterator[tuple[ScorePart, dict[str, Any]]]
+    [PartWork, Scoring, Sequence[ScorePart], Callable[[], None]], Iterator[tuple[ScorePart, dict[str, Any]]]
 ]
 """Does the work for each part, in any order; calls its last argument when nobody works and somebody has died."""
-LOCK = ".graphengine-score.lock"
 
 
 @dataclass
@@ -111,15 +119,15 @@ def score_folder(
 
 
 def one_by_one(
-    work: Work, scoring: Scoring, parts: Sequence[ScorePart], _died: Callable[[], None]
+    work: PartWork, scoring: Scoring, parts: Sequence[ScorePart], _died: Callable[[], None]
 ) -> Iterator[tuple[ScorePart, dict[str, Any]]]:
-    """Do the work in this process."""
+    """Do the work in this process, which reads, computes and writes side by side."""
     for part in parts:
-        yield part, work(scoring, part)
+        yield part, work(scoring, part, threads=True)
 
 
 def by_workers(workers: int) -> Engine:
-    """Return what does the work in processes of this machine."""
+    """Return what does the work in processes of this machine, each of one thread."""
     return lambda work, scoring, parts, died: in_processes(work, scoring, parts, workers, died=died)
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
+from graphengine.backends.one_thread import one_blas_thread
 from graphengine.data.columnar import READ_BYTES
 from graphengine.data.faults import faults_in
 from graphengine.data.table_files import batch_parts
@@ -35,7 +37,9 @@ PART_ROWS = 2**17
 BATCH_ROWS = 2**16
 """Rows that are computed at once, if they are not too wide."""
 BATCH_BYTES = 2**23
-"""Bytes that their inputs may take; a process holds up to three such batches, which it reads, computes and writes."""
+"""Bytes that their inputs may take; with threads three such batches are read, computed and written at once."""
+Beside: TypeAlias = Callable[[Iterator[Any]], Iterator[Any]]
+"""What gives the batches of an iterator, as `ahead` and `iter` do."""
 RECORD = "graphengine.score"
 """The key of a part's metadata under which it says what it was made of."""
 
@@ -117,8 +121,11 @@ def done(scoring: Scoring, part: ScorePart) -> dict[str, Any] | None:
     return said["result"] if said["made_of"] == _made_of(scoring, part) else None
 
 
-def score_part(scoring: Scoring, part: ScorePart) -> dict[str, Any]:
+def score_part(scoring: Scoring, part: ScorePart, *, threads: bool = False) -> dict[str, Any]:
     """Compute a part and write its file, unless it is there; return its rows and the refused ones by reason.
+
+    With `threads` the next batch is read and the last one written in threads of their own; otherwise this thread does
+    all, one after the other, and so do libraries of linear algebra.
 
     Raises
     ------
@@ -138,7 +145,9 @@ def score_part(scoring: Scoring, part: ScorePart) -> dict[str, Any]:
         return {RECORD: orjson.dumps({"made_of": _made_of(scoring, part), "result": result}).decode()}
 
     Path(part.target).parent.mkdir(parents=True, exist_ok=True)
-    write_parts(part.target, batch_parts(ahead(_scored(scoring, part, refusals)), record))
+    beside: Beside = ahead if threads else iter
+    with nullcontext() if threads else one_blas_thread():
+        write_parts(part.target, batch_parts(beside(_scored(scoring, part, refusals, beside)), record))
     return result
 
 
@@ -149,7 +158,7 @@ def _made_of(scoring: Scoring, part: ScorePart) -> Any:
     return orjson.loads(orjson.dumps(kept))
 
 
-def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals) -> Iterator[Any]:
+def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals, beside: Beside) -> Iterator[Any]:
     """The scored batches of a part, in the order of its rows; of the file only the columns that are needed are read."""
     pa, parquet = optional("pyarrow", "data"), optional("pyarrow.parquet", "data")
     model = _model_of(scoring.model, scoring.fingerprint, scoring.plugins, scoring.limits)
@@ -172,7 +181,7 @@ def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals) -> Iterator[A
         groups, row = range(part.first, part.stop), 0
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES // scorer.row_bytes))
         batches = source.iter_batches(rows, row_groups=groups, columns=scorer.read, use_threads=False)
-        for batch in ahead(batches):
+        for batch in beside(batches):
             yield scorer.score(batch, refusals, row)
             row += batch.num_rows
         if not row:  # a file without rows becomes one with the columns of the others
