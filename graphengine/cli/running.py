@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,10 +99,13 @@ def run(
         given = _with_data(opened, data, columns, given, trains=trains)
     unwritten = Unwritten()
     if trains:
-        overrides = shards(opened, _overrides(context), given, workers, dask)
+        is_shared = workers is not None or dask is not None
+        overrides = _overrides(context)
+        if is_shared:
+            overrides = shards(opened, overrides, given, workers, dask)
         trainer = opened.trainer(given or None, **saving, **overrides)
         _heed_resuming(trainer, strict=strict)
-        with working(trainer, opened, given, workers, dask):
+        with working(trainer, opened, given, workers, dask) if is_shared else nullcontext():
             history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
         draw_curve(history, plot, unwritten)

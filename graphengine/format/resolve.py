@@ -35,7 +35,7 @@ from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import INEXACT, is_inexact
-from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
+from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of, instance_of
 
 _LONG = 2**13
 """Bytes of attributes in which more may be wrong than is reported."""
@@ -188,7 +188,7 @@ class Resolver:
     ) -> Any:
         """An instance of the class of an op for attributes; None if they are wrong, which is reported."""
         try:
-            return cls.model_validate(attributes)
+            return instance_of(cls, attributes)
         except ValidationError as error:
             self._wrong_attributes(index, spec, error, cls, "op")
             return None

@@ -145,11 +145,7 @@ class Recorder:
         self.instance = Instances(OPS.__getitem__)
         self._like: dict[Shape, str] = {}
         self._axes: dict[Size, tuple[str, int]] = {}
-        seen: set[int] = set()
-        for name, kind in graph.types.items():
-            if id(kind) not in seen:  # nodes alike share the object that is their type
-                seen.add(id(kind))
-                self._offer(name, kind)
+        self._offer(graph.types)
         self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
         self.templates: dict[Any, tuple[Node, Template]] = {}
         """What has been sampled of a node, by its id and all else that it depends on.
@@ -158,13 +154,18 @@ class Recorder:
         """
         self._adopt(graph.nodes)
 
-    def _offer(self, name: str, kind: ArrayType) -> None:
-        """A value whose shape and sizes represent all equal ones, unless an earlier one does."""
-        if None not in kind.shape:
-            self._like.setdefault(kind.shape, name)
-        for axis, size in enumerate(kind.shape):
-            if not isinstance(size, int) and size is not None:
-                self._axes.setdefault(size, (name, axis))
+    def _offer(self, types: Mapping[str, ArrayType]) -> None:
+        """Values whose shapes and sizes represent all equal ones, unless earlier ones do."""
+        seen: set[int] = set()
+        for name, kind in types.items():
+            if id(kind) in seen:  # nodes alike share the object that is their type
+                continue
+            seen.add(id(kind))
+            if None not in kind.shape:
+                self._like.setdefault(kind.shape, name)
+            for axis, size in enumerate(kind.shape):
+                if isinstance(size, str):
+                    self._axes.setdefault(size, (name, axis))
 
     def _adopt(self, nodes: Iterable[GraphNode]) -> None:
         """What the graph itself computes is not recorded again."""
@@ -325,7 +326,8 @@ class Recorder:
         self.types.update((names[id(each)], each.kind) for each in stand_ins if isinstance(each, StandIn))
         before, scope, self._scope = len(self.nodes), self._scope, STAND_IN
         try:
-            returned = code([self.symbol(operand) for operand in operands])
+            types = self.types
+            returned = code([Symbol(self, ref, types[ref]) if type(ref) is str else ref for ref in operands])
             nodes = self.nodes[before:]
             made = [*islice(reversed(self._same.values()), len(nodes))]
             kinds = [tuple([self.types[name] for name in names_made]) for names_made in reversed(made)]

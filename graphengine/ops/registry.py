@@ -185,6 +185,11 @@ def _restored(name: str, attributes: Mapping[str, Any]) -> Node:
     return OPS[name].cls.model_validate(attributes)
 
 
+def instance_of(cls: type[Node], attributes: Mapping[str, Any]) -> Node:
+    """Return the node of a class with given attributes; of a class without any there is nothing to validate."""
+    return cls.model_validate(attributes) if attributes or cls.model_fields else cls.model_construct()
+
+
 class Instances:
     """Nodes by op and attributes; equal ones are one object, so that its identity is enough.
 
@@ -201,7 +206,7 @@ class Instances:
         """The node of an op with given attributes."""
         key = (op, *sorted([(name, repr(value)) for name, value in attributes.items()])) if attributes else (op,)
         if key not in self._made:
-            self._made[key] = self.shared(op, self._find(op).cls.model_validate(attributes))
+            self._made[key] = self.shared(op, instance_of(self._find(op).cls, attributes))
         return self._made[key]
 
     def shared(self, op: str, node: Node) -> Node:

@@ -104,6 +104,12 @@ class Thinned:
         self._settle()
         return self._last
 
+    @property
+    def newest(self) -> tuple[int, Any]:
+        """The number of the last row, and the row."""
+        self._settle()
+        return self._seen - 1, self._last
+
     def flags(self, count: int) -> bytearray:
         """For the next `count` rows, whether each is kept once all of them are there; the last one always is."""
         self._settle()
@@ -259,7 +265,7 @@ class History(Pictured):
     @property
     def last(self) -> Iteration:
         """The last iteration."""
-        return self._iteration(self._iterations.seen - 1, self._iterations.last)
+        return self._iteration(*self._iterations.newest)
 
     def __iter__(self) -> Iterator[Iteration]:
         return iter(self.iterations)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 
 from graphengine.backends import protocol
-from graphengine.backends.protocol import Program
+from graphengine.backends.protocol import Program, Rounds
 from graphengine.backends.reference.diagnosis import plan_failure
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
@@ -88,7 +88,7 @@ class Stepper:
         self._last = _copies(self._carried)
         self._plans: dict[int, Program] = {}
         self.began = 0.0
-        """When the first iteration of the last chunk began, after its plan was made."""
+        """When the first iteration of the last chunk began."""
         self._accumulation: Accumulation | None = None
         self.sharding: Sharding | None = None
         """What computes gradients in shards, for which there may be workers."""
@@ -231,14 +231,17 @@ class Stepper:
         values = {**self.fixed, **self._packing.unpack(self._last)}
         return all(self._denominators.are_zero({**values, **batch}) for batch in batches)
 
-    def _typed(self, name: str, number: float) -> Any:
-        kind = self.step.graph.types.get(name)
-        return number if kind is None else kind.array_dtype.type(number)
+    @cached_property
+    def _typed(self) -> dict[str, Callable[[Any], Any]]:
+        """What makes a number of the step's type, of the iteration and of the learning rate."""
+        types = self.step.graph.types
+        known = {name: types[name].array_dtype.type for name in (ITERATION, LEARNING_RATE) if name in types}
+        return {ITERATION: int, LEARNING_RATE: float, **known}
 
     def _numbered(self, iteration: int) -> dict[str, Any]:
         """What the step reads that depends on the number of the iteration alone."""
         numbers = {ITERATION: iteration, LEARNING_RATE: self.rate(iteration)}
-        return {name: self._typed(name, number) for name, number in numbers.items()}
+        return {name: self._typed[name](number) for name, number in numbers.items()}
 
     # ------------------------------------------------------------ compiled
 
@@ -264,10 +267,15 @@ class Stepper:
         totals = [total]
         numbered = self._functions(plan)
         fed = [name for name in plan.sources if name in self.batches.inputs or name in numbered]
-        groups = chunk.groups(fed, numbered, flags, totals, plan.floats)
+        groups = self._timed(chunk.groups(fed, numbered, flags, totals, plan.floats))
         values = {**self.fixed, **self._numbered(chunk.done + 1), **self._carried}
         self._carried.update(plan.loop(groups, values, fed, recorded, rows.append, totals.append))
         return totals[1:]
+
+    def _timed(self, groups: Iterator[tuple[float, Rounds]]) -> Iterator[tuple[float, Rounds]]:
+        """The same groups; the clock begins when the first is asked for, after all that is compiled."""
+        self.began = time.perf_counter()
+        yield from groups
 
     def rate(self, iteration: int) -> float:
         """The learning rate of an iteration, counted from 1."""
@@ -277,7 +285,7 @@ class Stepper:
     def _functions(self, plan: Program) -> dict[str, Callable[[int], Any]]:
         """What changes with the iteration as functions of it, giving numbers as the plan holds them."""
         kinds = {
-            name: float if name in plan.floats else self.step.graph.types[name].array_dtype.type
+            name: float if name in plan.floats else self._typed[name]
             for name in (ITERATION, LEARNING_RATE)
             if name in plan.sources
         }
@@ -293,7 +301,6 @@ class Stepper:
             batch = next(chunk.batches())
             sizes = bind_sizes({name: np.shape(value) for name, value in batch.items()}, self.graph.types)
             self._plans[chunk.size] = self._compiled.plan(sizes)
-            self.began = time.perf_counter()
         return self._plans[chunk.size]
 
     # ------------------------------------------------------------ in parts

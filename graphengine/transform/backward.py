@@ -209,7 +209,7 @@ def _like(recorder: Recorder, contribution: Symbol, value: Symbol) -> Symbol:
     """A gradient in the shape and dtype of its value: what `shaping.like` does with arrays."""
     if contribution.type.shape != value.type.shape or None in value.type.shape:
         contribution = recorder.apply("sum_to", (contribution, value.shape), {})
-    if contribution.dtype != value.dtype:
+    if contribution.type.array_dtype != value.type.array_dtype:
         contribution = contribution.astype(value.dtype)
     return contribution
 

@@ -46,14 +46,9 @@ MOST_INPUTS = 64
 """A node of more inputs stays one, instead of becoming as many."""
 
 
-def expansion(
-    recorder: Recorder, node: GraphNode, types: Types, kinds: Types, *, primitives: bool = False
-) -> Template | None:
-    """What the `forward` of a node does, by the types of its operands and the `kinds` of its results.
-
-    None for a primitive, unless asked for.
-    """
-    if (OpTrait.PRIMITIVE in node.node.traits and not primitives) or len(node.inputs) > MOST_INPUTS:
+def expansion(recorder: Recorder, node: GraphNode, types: Types, kinds: Types) -> Template | None:
+    """What the `forward` of a node does, by the types of its operands and the `kinds` of its results."""
+    if len(node.inputs) > MOST_INPUTS:
         return None
     pairs = zip(node.inputs, types, strict=True)
     stand_ins = [StandIn(kind) if isinstance(ref, str) and kind else ref for ref, kind in pairs]
@@ -89,6 +84,8 @@ def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -
 
     `replaced` then maps the results of the node to those of the recorded nodes.
     """
+    if OpTrait.PRIMITIVE in node.node.traits:
+        return None
     types = operand_types(node.inputs, recorder.types)
     template = expansion(recorder, node, types, [recorder.types[name] for name in node.outputs])
     if template is None:

@@ -110,13 +110,21 @@ class Rewriter:
         for name in graph.sources:
             self.values[name] = self._traits[graph.types[name], None, None]
 
-    def run(self, rules: Iterable[Rule] = (), *, merge: bool = False, expansion: Expansion | None = None) -> Graph:
+    def run(
+        self,
+        rules: Iterable[Rule] = (),
+        *,
+        merge: bool = False,
+        expansion: Expansion | None = None,
+        primitives: bool = False,
+    ) -> Graph:
         """Walk the graph, applying the rules to each node until none changes it.
 
         With `merge` the same op with the same attributes on the same operands is computed once. `expansion` gives the
-        template that replaces a node and all nodes alike, or None.
+        template that replaces a node and all nodes alike, or None; it is asked about `primitives` only with that.
         """
-        self._rules, self._merge, self._expansion = tuple(rules), merge, expansion
+        self._rules, self._merge = tuple(rules), merge
+        self._expansion, self._primitives = expansion, primitives
         self._rules_of: dict[str, tuple[Rule, ...]] = {}
         self._settled: dict[Any, _Common] = {}
         self._templates: dict[Any, Template | None] = {}
@@ -159,10 +167,11 @@ class Rewriter:
     def _decide(self, node: GraphNode, alike: Any) -> tuple[GraphNode, _Common] | None:
         """What the rules leave of a node; None if other values take the place of its results."""
         kind = self._kind(node)
-        template = self._template(node, kind)
-        if template is not None:
-            self._follow(template, node)
-            return None
+        if self._primitives or OpTrait.PRIMITIVE not in node.node.traits:
+            template = self._template(node, kind)
+            if template is not None:
+                self._follow(template, node)
+                return None
         self._found_producer = False
         decided = self._rewritten(node, kind) if node.node.is_core else (node, kind)
         if decided and decided[0] is node and not self._found_producer and not self._is_known(node):

@@ -157,7 +157,7 @@ def _writable(functions: Sequence[EmittedFunction]) -> tuple[list[EmittedFunctio
     calls, reasons = _tried(graphs)
     if reasons:
         expanding = _expanding(set(reasons))
-        graphs = [dead_code(Rewriter(graph).run(expansion=expanding)) for graph in graphs]
+        graphs = [dead_code(Rewriter(graph).run(expansion=expanding, primitives=True)) for graph in graphs]
         calls, reasons = _tried(graphs)
     lacking = {node.id: _problem(node, reasons[node.op]) for node in _nodes_of(graphs) if node.op in reasons}
     if lacking:
@@ -185,7 +185,7 @@ def _tried(graphs: Sequence[Graph]) -> tuple[Calls, dict[str, str]]:
 
 def _expanding(lacking: set[str]) -> Any:
     def expanding(recorder: Any, node: GraphNode, types: Any, kinds: Any) -> Any:
-        return expansion(recorder, node, types, kinds, primitives=True) if node.op in lacking else None
+        return expansion(recorder, node, types, kinds) if node.op in lacking else None
 
     return expanding
 

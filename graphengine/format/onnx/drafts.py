@@ -73,7 +73,7 @@ class Draft(Recorder):
     def declare(self, name: str, kind: ArrayType) -> Symbol:
         """Enter a value that no node computes."""
         self.types[name] = kind
-        self._offer(name, kind)
+        self._offer({name: kind})
         return Symbol(self, name, kind)
 
     def input(self, name: str, kind: ArrayType, storage: Storage | None = None) -> Symbol:

@@ -23,7 +23,7 @@ def lowered_graph(graph: Graph, *, single: bool = False) -> tuple[Graph, dict[st
     """
     rules = (*SHAPES, fold_constants, *IDENTITIES, *SIGNS)
     rewriter = Rewriter(dead_code(graph))
-    lowered = dead_code(rewriter.run(rules, merge=True, expansion=partial(_expansion, single)))
+    lowered = dead_code(rewriter.run(rules, merge=True, expansion=partial(_expansion, single), primitives=True))
     return lowered, _free_names(rewriter.replaced, lowered)
 
 
@@ -35,7 +35,7 @@ def _free_names(replaced: Mapping[str, Any], lowered: Graph) -> dict[str, str]:
 
 
 def _expansion(single: bool, recorder: Recorder, node: GraphNode, types: Types, kinds: Types) -> Template | None:
-    return None if has_rule(node, single=single) else expansion(recorder, node, types, kinds, primitives=True)
+    return None if has_rule(node, single=single) else expansion(recorder, node, types, kinds)
 
 
 def has_rule(node: GraphNode, *, single: bool = False) -> bool:
