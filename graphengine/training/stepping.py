@@ -62,6 +62,7 @@ class Stepper:
     batches: Batches
     reference: bool
     check_finite: bool
+    began: float
     schedule: Any
     step: Step
     fixed: dict[str, Any]
