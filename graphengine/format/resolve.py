@@ -183,9 +183,7 @@ class Resolver:
         if form and len(found.inputs) == form[1]:
             self._alike[form] = found
 
-    def _check_attributes(
-        self, index: int, spec: NodeDocument, attributes: Mapping[str, Any], cls: type[BaseModel]
-    ) -> Any:
+    def _check_attributes(self, index: int, spec: NodeDocument, attributes: Mapping[str, Any], cls: type[Node]) -> Any:
         """An instance of the class of an op for attributes; None if they are wrong, which is reported."""
         try:
             return instance_of(cls, attributes)
