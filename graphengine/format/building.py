@@ -262,9 +262,13 @@ def with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Itera
     places: dict[str, int] = {}
     for problem in itertools.islice(problems, MOST_REPORTED + 1):
         if problem.pointer is None:
-            places = places or {spec["id"]: index for index, spec in enumerate(document.nodes)}
+            places = places or _places_in(document)
             problem = replace(problem, pointer=f"/nodes/{_place_of(problem.node or '', places)}")
         yield problem
+
+
+def _places_in(document: ModelDocument) -> dict[str, int]:
+    return {spec["id"]: index for index, spec in enumerate(document.nodes)}
 
 
 def _place_of(ident: str, places: Mapping[str, int]) -> int:

@@ -153,26 +153,26 @@ def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
         If the value in the file does not have the declared shape, the shape has symbols, or the initializer makes
         numbers that the dtype does not have.
     """
-    dtype = source.type.array_dtype
     symbolic = [size for size in source.type.shape if not isinstance(size, int)]
     if symbolic:
         raise ValueError(f"its sizes must be integers, not {symbolic[0]!r}")
-    shape: tuple[int, ...] = source.type.shape  # type: ignore[assignment]
     if source.value is None:
         recipe: Initializer = source.initializer
-        return recipe.values(name, shape, dtype)
-    value = _stored_value(source, dtype)
+        return recipe.values(name, source.type.shape, source.type.array_dtype)  # type: ignore[arg-type]
+    return _stored_value(source)
+
+
+def _stored_value(source: Parameter | State) -> np.ndarray[Any, Any]:
+    """The value in the file, if it is what is declared."""
+    dtype, shape = source.type.array_dtype, source.type.shape
+    value = source.value if isinstance(source.value, np.ndarray) else decode_array(source.value, dtype)
+    if getattr(source, "storage", None) and np.can_cast(value.dtype, dtype):
+        value = value.astype(dtype, copy=False)
     if value.dtype != dtype:
         raise ValueError(f"the value is {value.dtype}, but {dtype} is declared")
     if value.shape != shape:
         raise ValueError(f"the value has shape {value.shape}, but {shape} is declared")
     return value
-
-
-def _stored_value(source: Parameter | State, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    value = source.value if isinstance(source.value, np.ndarray) else decode_array(source.value, dtype)
-    is_narrow = getattr(source, "storage", None) and np.can_cast(value.dtype, dtype)
-    return value.astype(dtype, copy=False) if is_narrow else value
 
 
 def _drawn(

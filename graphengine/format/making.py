@@ -113,9 +113,14 @@ class Making:
             message = f"attribute '{wrong}' is a size of its parameter '{name}', so it must be an integer of at least 0"
             self._add(frame, "GE213", f"{message}, not {frame.call.attributes[wrong]!r:.60}")
             return None
-        sizes = _sizes(frame, kinds)  # type: ignore[arg-type]
+        return self._valued_shape(frame, name, made.shape, _sizes(frame, kinds))  # type: ignore[arg-type]
+
+    def _valued_shape(
+        self, frame: CallFrame, name: str, shape: Sequence[Size], sizes: Mapping[str, Size]
+    ) -> Shape | None:
+        """A declared shape with what its symbols mean."""
         try:
-            return tuple(_valued(size, sizes) for size in made.shape)
+            return tuple(_valued(size, sizes) for size in shape)
         except SizeError as error:
             self._add(frame, "GE134", f"parameter '{name}': {error}")
             return None

@@ -302,13 +302,17 @@ class Resolver:
             if self._is_full:
                 break
             self._check_attribute(index, spec, function, name, value)
-        for name in function.document.attributes.keys() - attributes.keys() - function.defaults.keys():
+        self._check_call(index, spec, function)
+        return FunctionCall(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
+
+    def _check_call(self, index: int, spec: NodeDocument, function: Function) -> None:
+        """Report attributes that are missing, and a function that no node can call."""
+        for name in function.document.attributes.keys() - spec.get("attributes", {}).keys() - function.defaults.keys():
             message = f"attribute of function '{function.name}': '{name}' is missing"
             self._add("GE213", message, f"/nodes/{index}", spec["id"])
         if function.uncallable:
             message = f"function '{function.name}' cannot be called: {function.uncallable}"
             self._add("GE212", message, f"/nodes/{index}/op", spec["id"])
-        return FunctionCall(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
 
     def _check_attribute(self, index: int, spec: NodeDocument, function: Function, name: str, value: Any) -> None:
         where = f"attribute of function '{function.name}': "

@@ -197,13 +197,8 @@ def _count(data: bytes, letter: bytes) -> int:
 
 def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
     """All that is wrong with a text, and its value if harmless text in place of what is wrong makes it JSON."""
-    from graphengine.format.lexical import lexical_findings
-
-    text, found = _decoded(data, name)
-    found += itertools.islice(lexical_findings(text, limits.depth), MOST_REPORTED + 1)
+    text, found = _all_findings(data, name, limits)
     problems = [replace(each.problem, file=name) for each in found]
-    if len(found) > MOST_REPORTED:
-        raise InvalidModelError(curtailed(problems, name))
     if any(problem.code == "GE130" for problem in problems):
         raise InvalidModelError(problems)
     harmless = _harmless(text, found)
@@ -212,6 +207,17 @@ def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
     except orjson.JSONDecodeError as error:
         before = [problem for problem, each in zip(problems, found, strict=True) if each.offset < error.pos]
         raise InvalidModelError([*before, replace(_syntax_problem(harmless, error), file=name)]) from None
+
+
+def _all_findings(data: bytes, name: str | None, limits: Limits) -> tuple[str, list[LexicalFinding]]:
+    """A text and what is wrong with its tokens, unless that is more than is reported."""
+    from graphengine.format.lexical import lexical_findings
+
+    text, found = _decoded(data, name)
+    found += itertools.islice(lexical_findings(text, limits.depth), MOST_REPORTED + 1)
+    if len(found) > MOST_REPORTED:
+        raise InvalidModelError(curtailed([replace(each.problem, file=name) for each in found], name))
+    return text, found
 
 
 def _decoded(data: bytes, name: str | None) -> tuple[str, list[LexicalFinding]]:

@@ -199,11 +199,9 @@ class Borrowed:
             self._taken.add("Op")
             self.texts.append(BASE)
         methods = _methods(cls)
-        used = {each.attr for each in found_in(ast.Attribute, *[method for _, method in methods])}
         body: list[ast.stmt] = [ast.Expr(ast.Constant((cls.__doc__ or "").strip().partition("\n")[0]))]
         body += _defaults(cls)
-        for attribute in sorted(used - cls.model_fields.keys()):
-            body += [self.adapted(module, each) for module, each in _assignments(cls, attribute)]
+        body += [self.adapted(module, each) for module, each in _constants(cls, methods)]
         body += [plain(self.adapted(module, method)) for module, method in methods]
         made = ast.ClassDef(name, [ast.Name("Op", ast.Load())], [], body, [])
         self.texts.append(ast.unparse(made))
@@ -264,6 +262,13 @@ def method_of(cls: type[Node], name: str) -> ast.FunctionDef | None:
     """
     found = [each for each in _body(cls) if isinstance(each, ast.FunctionDef) and each.name == name]
     return found[-1] if found else None
+
+
+def _constants(cls: type[Node], methods: Iterable[tuple[str, ast.FunctionDef]]) -> list[tuple[str, ast.stmt]]:
+    """What the body of a class assigns to names that methods use, with the modules."""
+    used = {each.attr for each in found_in(ast.Attribute, *[method for _, method in methods])}
+    names = sorted(used - cls.model_fields.keys())
+    return [assignment for name in names for assignment in _assignments(cls, name)]
 
 
 def _assignments(cls: type[Node], name: str) -> list[tuple[str, ast.stmt]]:

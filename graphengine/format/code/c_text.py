@@ -77,13 +77,18 @@ def c_text(content: CContent) -> str:
     InvalidModelError
         GE305 for each node that C has no code for, or if the arrays of a function take too much memory.
     """
-    refused = [problem for part in content.parts for problem in _refused(part)]
-    if refused:
-        raise InvalidModelError(list({problem.node: problem for problem in refused}.values()))
+    _refuse(content.parts)
     prefix = Names(RESERVED, ascii_only=True)[content.name]
     functions = [_function(part, prefix, content.remarks) for part in content.parts]
     helpers = [f"{each}\n" for each in helpers_of("\n".join(functions))]
     return "\n".join([_head(content), *helpers, *_values(content, prefix), *functions])
+
+
+def _refuse(parts: Sequence[CPart]) -> None:
+    """Raise what cannot be written, each node once."""
+    refused = {problem.node: problem for part in parts for problem in _refused(part)}
+    if refused:
+        raise InvalidModelError(list(refused.values()))
 
 
 def _head(content: CContent) -> str:

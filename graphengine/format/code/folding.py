@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from types import NoneType
 from typing import Any
 
 REDUCTIONS = {"sum", "prod", "max", "min", "all", "any", "mean", "argmax", "argmin"}
@@ -108,14 +109,14 @@ def literal(value: Any) -> ast.expr:
     Unborrowed
         If it has no such form.
     """
-    if isinstance(value, (tuple, list)):
-        items = [literal(each) for each in value]
-        return ast.Tuple(items, ast.Load()) if isinstance(value, tuple) else ast.List(items, ast.Load())
-    if value is None or isinstance(value, (bool, str)):
+    if isinstance(value, (bool, str, NoneType)):
         return ast.Constant(value)
     if isinstance(value, (int, float)):
         return _number(value)
-    raise Unborrowed(f"its attribute has a {type(value).__name__}, which has no text")
+    if not isinstance(value, (tuple, list)):
+        raise Unborrowed(f"its attribute has a {type(value).__name__}, which has no text")
+    kind = ast.Tuple if isinstance(value, tuple) else ast.List
+    return kind([literal(each) for each in value], ast.Load())
 
 
 def _number(value: float) -> ast.expr:

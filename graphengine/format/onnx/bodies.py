@@ -99,5 +99,9 @@ def _type_proto(onnx: Any, value: Any) -> Any:
         return onnx.TypeProto()
     dtype = "int64" if value.dtype == object else value.dtype
     number = onnx.helper.np_dtype_to_tensor_dtype(dtype) if dtype != "int64" else onnx.TensorProto.INT64
-    sizes = [size if isinstance(size, (int, str)) else None for size in shape_of(value)]
-    return onnx.helper.make_tensor_type_proto(number, sizes)
+    return onnx.helper.make_tensor_type_proto(number, list(map(_size, shape_of(value))))
+
+
+def _size(size: Any) -> Any:
+    """Return a size as ONNX has it: a number, a name, or None."""
+    return size if isinstance(size, (int, str)) else None

@@ -162,11 +162,7 @@ def forest_of(call: OnnxCall, part: str, ids: np.ndarray[Any, Any], count: int) 
     modes = [each.decode() for each in call.get("nodes_modes")]
     own = np.arange(len(modes))
     is_leaf = np.array([mode == "LEAF" for mode in modes])
-    yes, no = (
-        np.where(is_leaf, own, _led_to(places, trees, call.get(f"nodes_{name}nodeids"))) for name in ("true", "false")
-    )
-    if min(yes.min(initial=0), no.min(initial=0)) < 0:
-        raise Unimportable("a node of a tree leads nowhere")
+    yes, no = _branches(call, places, trees, is_leaf)
     leaves = [places[leaf] for leaf in zip(call.get(f"{part}_treeids"), call.get(f"{part}_nodeids"), strict=True)]
     weights, given = _leaf_weights(len(modes), count, leaves, ids, call.get(f"{part}_weights"))
     roots = np.setdiff1d(own, np.concatenate([yes[~is_leaf], no[~is_leaf]])).astype(np.int64)
@@ -176,6 +172,19 @@ def forest_of(call: OnnxCall, part: str, ids: np.ndarray[Any, Any], count: int) 
     return Forest(
         np.asarray(call.get("nodes_featureids"), np.int64), thresholds, kinds, missing, yes, no, weights, given, roots
     )
+
+
+def _branches(
+    call: OnnxCall, places: Mapping[Any, int], trees: Sequence[int], is_leaf: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return where each node leads if what it compares is true, and else; a leaf leads to itself."""
+    yes, no = (
+        np.where(is_leaf, np.arange(len(is_leaf)), _led_to(places, trees, call.get(f"nodes_{name}nodeids")))
+        for name in ("true", "false")
+    )
+    if min(yes.min(initial=0), no.min(initial=0)) < 0:
+        raise Unimportable("a node of a tree leads nowhere")
+    return yes, no
 
 
 def summed(call: OnnxCall, x: Any, forest: Forest, how: str) -> Any:

@@ -235,10 +235,15 @@ class Importer:
             self._enter_results(node, self._inlined(function, inputs, attributes, node, scope), scope)
         elif (domain, node.op_type) in IMPORTS:
             check_version(node.op_type, domain, version)
-            for graph in subgraphs(node):
-                self._run_graph(graph, self._inside(graph, {each.name: GAP for each in graph.input}, node, scope))
+            self._run_subgraphs(node, scope)
         elif schema is None or not schema.has_context_dependent_function:  # such a body takes types
             self._enter_results(node, self._by_schema(node, inputs, attributes, scope), scope)
+
+    def _run_subgraphs(self, node: Any, scope: ImportScope) -> None:
+        """Report what lacks within subgraphs, of whose inputs nothing is known."""
+        for graph in subgraphs(node):
+            gaps = dict.fromkeys([each.name for each in graph.input], GAP)
+            self._run_graph(graph, self._inside(graph, gaps, node, scope))
 
     def _stand_in(self, node: Any, scope: ImportScope) -> None:
         """Let results that lack have the types that the file states, or that follow from what the node reads."""
