@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 from documents import document
+from sklearn.metrics import r2_score
 from test_not_finite import ROWS, evaluated, instance
 
 import graphengine as ge
@@ -284,6 +285,21 @@ def test_an_update_is_right_or_refused(rule, dtype, power):
         )
 
 
+# ---------------------------------------------------------------- metrics
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32", "float64"])
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+def test_a_coefficient_of_determination_does_not_depend_on_the_unit(dtype, scale):
+    """Whatever its squares are: too small or too large for the dtype, or differences that unsigned numbers lack."""
+    prediction, target = np.array([3, 10, 70, 40]), np.array([1, 100, 90, 0])
+    expected = r2_score(target, prediction)
+    if dtype.startswith("float"):
+        prediction, target = scale * prediction, scale * target
+    found = OPS["r2"].cls().forward(prediction.astype(dtype), target.astype(dtype))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 # ---------------------------------------------------------------- fits
 
 
@@ -318,7 +334,6 @@ CANCELS = {
     "faddeeva_imag": "far out the slope is the difference of two numbers of about 1",
     "faddeeva_real": "far out the slope is the difference of two numbers of about 1",
     "negative_log_likelihood": "weights whose products with the terms underflow",
-    "r2": "squares that underflow have few digits, as those of mse",
     "softmax_cross_entropy": "the slope toward weights is the difference of losses over the sum of the weights",
 }
 """Ops with rows where single precision may have another finite number, and why."""

@@ -4,10 +4,10 @@ import numpy as np
 
 from graphengine.ops.families.comparison import where_defined
 from graphengine.ops.families.losses import is_number
+from graphengine.ops.families.reductions import Norm
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, shape_text
-from graphengine.ops.sums import sum_over
 
 
 def of_classes(scores, targets):
@@ -60,7 +60,10 @@ class ConfusionMatrix(Node):
 
 @register("r2")
 class R2(Node):
-    """Coefficient of determination, z = 1 - sum((target - prediction)**2) / sum((target - mean(target))**2)."""
+    """Coefficient of determination, z = 1 - sum((target - prediction)**2) / sum((target - mean(target))**2).
+
+    Integers are subtracted as floating-point numbers. Squares beyond the range of the dtype do no harm.
+    """
 
     def infer(self, prediction, target):
         if prediction.shape != target.shape:
@@ -72,5 +75,7 @@ class R2(Node):
 
     def forward(self, prediction, target):
         kinds = [np.dtype(type(value)) if is_number(value) else value.dtype for value in (prediction, target)]
+        dtype = np.result_type(*kinds, np.float32)
+        prediction, target = (value if is_number(value) else value.astype(dtype.name) for value in (prediction, target))
         errors, about = np.subtract(target, prediction), np.subtract(target, np.mean(target))
-        return (1 - sum_over(np.square(errors)) / sum_over(np.square(about))).astype(np.result_type(*kinds, np.float32))
+        return (1 - np.square(Norm()(errors) / Norm()(about))).astype(dtype.name)
