@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 
@@ -12,6 +13,8 @@ from graphengine import plugins
 from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, SOLVERS
 from graphengine.ops.registry import OPS
 
+gc.disable()  # until all tests are collected: they make no garbage, and to look for it takes a quarter of the time
+
 # the same examples in each run, however busy the machine is; --hypothesis-profile=default draws others
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
@@ -23,6 +26,10 @@ for each in (OPS, *KINDS):
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would each process that a test starts
+
+
+def pytest_collection_finish():
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):
