@@ -122,7 +122,8 @@ def test_parts_cover_all_rows_and_are_few_and_not_small(rows, numbers):
 
 
 def test_there_are_as_many_threads_as_numba_has_and_one_where_blas_has_one(monkeypatch):
-    numba = pytest.importorskip("numba")
+    import numba
+
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 5)
     assert thread_count() == 5
     with one_blas_thread():
