@@ -250,7 +250,7 @@ def in_cluster(
 def lost(address: str, error: Exception) -> GraphEngineError:
     """Return the error about a cluster that does not do its work."""
     reason = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
-    message = f"the cluster at {address}failed: {reason}"
+    message = f"the cluster at {address} failed: {reason}"
     return GraphEngineError(message, code="GE418", hint="start it, and run the same command again")
 
 
