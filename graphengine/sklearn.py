@@ -6,6 +6,7 @@ caller it makes one: standardized columns, and a linear model or a small network
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from graphengine.data.readers import declared_columns
 from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.ir.binding import listed, names_in
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import inputs_of
 from graphengine.model.builder import Builder
 from graphengine.model.estimators import (
@@ -71,6 +73,9 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
     target: str
     weight: str
     output: str | None
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float | None
     random_state: Any
 
     def _prepare(self, own: Callable[[], Builder], features: Array, outputs: int) -> Model:
@@ -82,6 +87,11 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
         content = with_width(content, self._feature_names(content["inputs"]), features.shape[1])
         model = Model.from_dict(content, path)
         return Model(untrained(model.document, self._seed()), None, path)
+
+    @property
+    def _overrides(self) -> dict[str, Any]:
+        """What overrides the training section, None where it does not."""
+        return {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
 
     def _seed(self) -> int | None:
         if self.random_state is None:
@@ -96,21 +106,15 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
         if self.model is None or callable(self.model):
             return {"dtype": np.float64}
         inputs = content_of(self.model, 0, 0)[0]["inputs"]
-        features = [inputs[name] for name in self._feature_names(inputs)]
-        has_gaps = any(each.get("missing") == "nan" for each in features)
-        is_coded = any("categories" in each for each in features)
-        return {"dtype": None if is_coded else np.float64, "ensure_all_finite": "allow-nan" if has_gaps else True}
+        return _checks_for([inputs[name] for name in self._feature_names(inputs)])
 
     def _columns(self, model: Model, features: Array) -> dict[str, Array]:
         """The inputs of a model from a table: the whole table, or some columns for each input."""
         inputs = {name: model.graph.inputs[name] for name in self._feature_names(model.graph.inputs)}
-        sizes = {name: each.type.shape[1:] for name, each in inputs.items()}
-        if any(not isinstance(size, int) for shape in sizes.values() for size in shape):
-            raise ValueError(f"the sizes of the inputs {', '.join(sizes)} must be integers but for the first one")
-        places = self._places(model, {name: math.prod(shape) for name, shape in sizes.items()}, features.shape[1])  # type: ignore[arg-type]
-        found = {name: features[:, places[name]].reshape(-1, *sizes[name]) for name in inputs}
+        shapes = _sample_shapes(inputs)
+        places = self._places(model, {name: math.prod(shape) for name, shape in shapes.items()}, features.shape[1])
         return {
-            name: found[name] if each.categories else found[name].astype(each.type.array_dtype)
+            name: _as_declared(features[:, places[name]].reshape(-1, *shapes[name]), each)
             for name, each in inputs.items()
         }
 
@@ -120,25 +124,20 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
         declared = listed(declared_columns(model.document), lambda: given, model.graph.inputs)
         named = {name: names_in(declared.get(name, name)) for name in widths}
         fits = all(len(columns) == widths[name] for name, columns in named.items())
-        if fits and all(column in given for columns in named.values() for column in columns):
-            return {name: [given[column] for column in columns] for name, columns in named.items()}
-        if sum(widths.values()) != width:
-            what = f"{sum(widths.values())}: {', '.join(widths)}"
-            raise ValueError(f"X has {width} features, but the inputs of the model take {what}")
-        ends = np.cumsum(list(widths.values())).tolist()
-        return {name: list(range(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
+        if fits and given.keys() >= set(itertools.chain(*named.values())):
+            return {name: list(map(given.__getitem__, columns)) for name, columns in named.items()}
+        return _places_in_order(widths, width)
 
     def _data(self, model: Model, features: Array, target: Array | None, weights: Array | None) -> dict[str, Array]:
         """The inputs of a model for training."""
         inputs, data = model.graph.inputs, self._columns(model, features)
         if target is not None and self.target in inputs:
             declared = inputs[self.target]
-            table = shaped(target, (len(target), *declared.type.shape[1:]))
-            data[self.target] = table if declared.categories else table.astype(declared.type.array_dtype)
+            data[self.target] = _as_declared(shaped(target, (len(target), *declared.type.shape[1:])), declared)
         if self.weight in inputs:
             given = np.ones(len(features)) if weights is None else weights / weights.mean()
             data[self.weight] = given.astype(inputs[self.weight].type.array_dtype)
-        elif weights is not None and np.ptp(weights) > 0:
+        elif _differ(weights):
             raise ValueError(f"sample_weight is given, but the model has no input '{self.weight}'; name it: weight=...")
         return data
 
@@ -148,7 +147,7 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
         trainer = model.trainer(data, **given)
         run_to_end(trainer)
         if isinstance(trainer, SolverTrainer) and not trainer.converged:
-            warnings.warn(f"{trainer.reason or 'the solver did not converge'}", ConvergenceWarning, stacklevel=3)
+            _warn(trainer.reason)
         self.history_ = trainer.history
         self.n_iter_ = max(1, len(trainer.history))
         self._keep(model)
@@ -158,15 +157,18 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _output(self, model: Model) -> str:
         """The output that depends on the features only."""
-        hidden = {self.target, self.weight}
-        known = [
-            name for name, value in model.graph.outputs.items() if hidden.isdisjoint(inputs_of(model.graph, [value]))
-        ]
-        usual = [name for name in USUAL_OUTPUTS if name in known]
-        chosen = [self.output] if self.output is not None else known if len(known) == 1 else usual
-        if not chosen or chosen[0] not in known:
+        graph, hidden = model.graph, {self.target, self.weight}
+        known = [name for name, value in graph.outputs.items() if hidden.isdisjoint(inputs_of(graph, [value]))]
+        chosen = self._chosen(known)
+        if chosen not in known:
             raise ValueError(f"name the output to take, output=...: the features give {', '.join(known) or 'none'}")
-        return chosen[0]
+        return chosen
+
+    def _chosen(self, known: Sequence[str]) -> str | None:
+        """The output that the caller names, the only one, or the first usual one."""
+        if self.output is not None:
+            return self.output
+        return known[0] if len(known) == 1 else next((name for name in USUAL_OUTPUTS if name in known), None)
 
     def _outputs(self, table: Any) -> Array:
         """What a fitted model gives for a table."""
@@ -174,6 +176,54 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
         features = validate_data(self, table, reset=False, **self._reading())
         found = self.model_.predict(self._columns(self.model_, features), outputs=self.output_)
         return np.asarray(found[self.output_])
+
+
+def _softmax(logits: Array) -> Array:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: Array = powers / powers.sum(axis=1, keepdims=True)
+    return found
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, Integral) and int(number) > 0
+
+
+def _differ(weights: Array | None) -> bool:
+    """Whether weights weigh samples differently."""
+    return weights is not None and bool(np.ptp(weights) > 0)
+
+
+def _warn(reason: str | None) -> None:
+    warnings.warn(reason or "the solver did not converge", ConvergenceWarning, stacklevel=4)
+
+
+def _checks_for(features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How X is checked for inputs that are declared so: with texts for categories, and NaN for missing values."""
+    has_gaps = any(each.get("missing") == "nan" for each in features)
+    is_coded = any("categories" in each for each in features)
+    return {"dtype": None if is_coded else np.float64, "ensure_all_finite": "allow-nan" if has_gaps else True}
+
+
+def _sample_shapes(inputs: Mapping[str, Input]) -> dict[str, tuple[int, ...]]:
+    """The shapes that one sample has in each input."""
+    shapes: dict[str, Any] = {name: each.type.shape[1:] for name, each in inputs.items()}
+    if not all(isinstance(size, int) for size in itertools.chain(*shapes.values())):
+        raise ValueError(f"the sizes of the inputs {', '.join(shapes)} must be integers but for the first one")
+    return shapes
+
+
+def _places_in_order(widths: Mapping[str, int], width: int) -> dict[str, list[int]]:
+    """The columns of a table that inputs take one after the other."""
+    if sum(widths.values()) != width:
+        what = f"{sum(widths.values())}: {', '.join(widths)}"
+        raise ValueError(f"X has {width} features, but the inputs of the model take {what}")
+    ends = itertools.accumulate(widths.values())
+    return {name: list(range(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
+
+
+def _as_declared(values: Array, declared: Input) -> Array:
+    """Values in the dtype of an input; an input with categories gets them as they are."""
+    return values if declared.categories else values.astype(declared.type.array_dtype)
 
 
 class _GraphPredictor(_GraphEstimator):
@@ -201,15 +251,19 @@ class _GraphPredictor(_GraphEstimator):
         self.random_state = random_state
 
     def _fit(self, model: Model, data: Mapping[str, Array]) -> Self:
-        overrides = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        given = [name for name, value in overrides.items() if value is not None]
-        if given and self.model is None and not self.units:
+        given = [name for name, value in self._overrides.items() if value is not None]
+        if given and self._is_linear:
             what = f"{' and '.join(given)} cannot be set for it"
             raise ValueError(
                 f"without units the model is linear and fitted by a solver: {what}; pass units=(32,), or a model"
             )
-        self._train(model, data, **overrides)
+        self._train(model, data, **self._overrides)
         return self
+
+    @property
+    def _is_linear(self) -> bool:
+        """Whether the model is the estimator's own linear one, which a solver fits."""
+        return self.model is None and not self.units
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -224,8 +278,7 @@ class _GraphPredictor(_GraphEstimator):
         units: Any = self.units
         if not isinstance(alpha, Real) or not 0 <= float(alpha) < math.inf:
             raise ValueError(f"alpha must be a finite number of at least 0, not {alpha!r}")
-        layers = list(units) if isinstance(units, Iterable) else [None]
-        if not all(isinstance(each, Integral) and int(each) > 0 for each in layers):
+        if not isinstance(units, Iterable) or not all(map(_is_count, units)):
             raise ValueError(f"units must be a sequence of integers of at least 1, not {units!r}")
         return {"units": tuple(self.units), "activation": self.activation, "alpha": self.alpha}
 
@@ -330,9 +383,7 @@ class GraphClassifier(ClassifierMixin, _GraphPredictor):  # type: ignore[misc]
         found = self._outputs(X)
         table = found.reshape(len(found), -1).astype(np.float64)
         if not gives_probabilities(self.model_.graph, self.output_):
-            table = np.c_[np.zeros(len(table)), table] if table.shape[1] == 1 else table
-            powers = np.exp(table - table.max(axis=1, keepdims=True))
-            table = powers / powers.sum(axis=1, keepdims=True)
+            table = _softmax(np.c_[np.zeros(len(table)), table] if table.shape[1] == 1 else table)
         elif table.shape[1] == 1:
             table = np.c_[1 - table, table]
         if table.shape[1] != self._width:
@@ -379,20 +430,22 @@ class GraphTransformer(OneToOneFeatureMixin, TransformerMixin, _GraphEstimator):
         """Train on X, of shape (N, F), with weights (N,)."""
         features = validate_data(self, X, **self._reading())
         weights = _weights(sample_weight, features)
-        if self.frozen and self.model is not None:
-            content, path = content_of(self.model, features.shape[1], 0)
-            model = Model.from_dict(content, path)
-        else:
-            model = self._prepare(lambda: standardizer(features, weights), features, 0)
+        model = self._model_for(features, weights)
         if model.document.training is None or self.frozen:
             self._keep(model)
         else:
             target = None if y is None else np.asarray(y)
-            overrides = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-            self._train(model, self._data(model, features, target, weights), **overrides)
+            self._train(model, self._data(model, features, target, weights), **self._overrides)
         first = self.model_.predict(self._columns(self.model_, features[:1]), outputs=self.output_)[self.output_]
         self._n_features_out = np.size(first)
         return self
+
+    def _model_for(self, features: Array, weights: Array | None) -> Model:
+        """The model of the caller as it is, or an untrained one."""
+        if self.frozen and self.model is not None:
+            content, path = content_of(self.model, features.shape[1], 0)
+            return Model.from_dict(content, path)
+        return self._prepare(lambda: standardizer(features, weights), features, 0)
 
     def transform(self, X: Any) -> Array:  # noqa: N803
         """Return the columns for X, of shape (N, K)."""

@@ -76,19 +76,22 @@ class ProgramCache:
         shapes = {name: array.shape for name, array in inputs.items()}
         key = (purpose, _kinds(inputs))
         with self._lock:
-            program = self._programs.get(key, 0)
-            if program == 0:
+            program = self._programs.get(key)
+            if program is None:
                 sizes = self._sizes(self._graph, shapes)
                 if is_gradient and _gradient_may_grow(self._graph, sizes):
                     self._sizes(self._graph_for(purpose, make, inputs), shapes)
-                if memory_of(self._graph, sizes) > BYTES_PER_NODE * len(self._graph.nodes):
-                    program = self._patience
-            if isinstance(program, int) and program < self._patience:
-                program += 1
-            elif isinstance(program, int):
-                program = self._compile(self._graph_for(purpose, make, inputs), shapes)
+                program = self._uses_before(sizes)
+            if isinstance(program, int):
+                is_early = program < self._patience
+                program = program + 1 if is_early else self._compile(self._graph_for(purpose, make, inputs), shapes)
             self._remember(key, program)
             return None if isinstance(program, int) else program
+
+    def _uses_before(self, sizes: Mapping[str, int]) -> int:
+        """As how many uses the first one counts: as all that need no program where the values are large."""
+        is_large = memory_of(self._graph, sizes) > BYTES_PER_NODE * len(self._graph.nodes)
+        return self._patience if is_large else 0
 
     def _graph_for(self, purpose: Hashable, make: Callable[[], Graph], inputs: Iterable[str]) -> Graph:
         """The graph of a purpose, for whatever sizes; which outputs a prediction has may depend on what is given."""

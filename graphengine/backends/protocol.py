@@ -186,6 +186,17 @@ class Instruction(NamedTuple):
     is_core: bool
     """Whether the op is one of this package; of any other only its `forward` is known."""
 
+    @property
+    def values(self) -> list[str]:
+        """The operands that are no literals."""
+        return [operand for operand in self.inputs if type(operand) is str]
+
+    @property
+    def value_types(self) -> list[ArrayType]:
+        """The types of `values`."""
+        pairs = zip(self.inputs, self.operand_types, strict=True)
+        return [kind for operand, kind in pairs if type(operand) is str]  # type: ignore[misc]
+
 
 def instructions(graph: Graph) -> Iterator[Instruction]:
     """Yield the nodes of a graph as instructions, in the order in which they run."""
@@ -204,3 +215,11 @@ def instruction_of(node: GraphNode, types: Mapping[str, ArrayType]) -> Instructi
         tuple([types[name] for name in outputs]),
         node.node.is_core,
     )
+
+
+def sources_of(graph: Graph, carried: Mapping[str, str], also: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the sources of a graph that are read or carried, and those in `also`."""
+    used: set[Any] = {*graph.outputs.values(), *carried.values(), *also}
+    sources = graph.sources.keys()
+    used.update(*[node.inputs for node in graph.nodes if not sources.isdisjoint(node.inputs)])
+    return tuple([name for name in graph.sources if name in used])

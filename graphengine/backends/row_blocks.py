@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -63,9 +63,8 @@ class RowBlocks:
         smallest = block_for(graph, rows, shapes)
         sized = self._sized(smallest)
         numbers = _numbers_of(sized, smallest)
-        times = next(times for times in TIMES if times == 1 or times * numbers <= BLOCK_NUMBERS)
-        products = products_of_rows(sized, smallest) if times > 1 else None
-        self._products = products if products and all(tile_of(BLOCK, *each) == BLOCK for each in products) else []
+        times = _times_for(numbers)
+        self._products = _even_products(sized, smallest) if times > 1 else []
         self._most = AT_ONCE_NUMBERS // numbers * smallest if self._products else 0
         self.block = smallest if self._products else smallest * times
         self._program = self._backend.compile(in_row_tiles(self._sized(self.block), self.block, tile_of))
@@ -125,19 +124,38 @@ class RowBlocks:
         return self._backend.compile(self._sized(rows)) if alike else None
 
 
+def _times_for(numbers: int) -> int:
+    """How many times as many rows a block has whose values are so many numbers."""
+    return next((times for times in TIMES if times * numbers <= BLOCK_NUMBERS), 1)
+
+
+def _even_products(graph: Graph, block: int) -> list[tuple[ArrayType, ArrayType]]:
+    """The factors of the products of rows, if the graph has no other ops across rows and a block is one tile of all."""
+    products = products_of_rows(graph, block) or []
+    return products if all(tile_of(BLOCK, *each) == BLOCK for each in products) else []
+
+
 def block_for(graph: Graph, rows: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Return a number of rows that divides no other size of a graph, so that a size shows whether it is of samples."""
     symbols = {graph.types[name].shape[0] for name in rows}
     sizes = bind_sizes(shapes, graph.types)
     others = graph.with_sizes({**sizes, **{str(symbol): 1 for symbol in symbols}})
-    known = {size for kind in others.types.values() for size in kind.shape if isinstance(size, int)} - {0}
-    return next(block for block in itertools.count(BLOCK, BLOCK) if not any(size % block == 0 for size in known))
+    known = set(itertools.chain.from_iterable(map(_sizes_in, others.types.values())))
+    return next(block for block in itertools.count(BLOCK, BLOCK) if not _has_multiple(known, block))
+
+
+def _has_multiple(sizes: Iterable[int], block: int) -> bool:
+    return any(size and size % block == 0 for size in sizes)
 
 
 def _numbers_of(graph: Graph, block: int) -> int:
     """How many numbers the values of a graph of known sizes have that depend on samples."""
-    shapes = [[size_value(size, {}) or 0 for size in kind.shape] for kind in graph.types.values()]
-    return sum(math.prod(shape) for shape in shapes if any(size and size % block == 0 for size in shape))
+    shapes = map(_sizes_in, graph.types.values())
+    return sum(math.prod(shape) for shape in shapes if _has_multiple(shape, block))
+
+
+def _sizes_in(kind: ArrayType) -> list[int]:
+    return [size_value(size, {}) or 0 for size in kind.shape]
 
 
 def _filled(array: Any, rows: int) -> Any:
@@ -168,13 +186,18 @@ def _sizes_of(left: ArrayType, right: ArrayType) -> tuple[int, int]:
     return int(left.shape[-1] or 0), int(right.shape[-1] or 0) if len(right.shape) > 1 else 0
 
 
+def _factor(random: np.random.Generator, length: int, width: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """A random matrix, or a vector where the width is 0."""
+    return random.standard_normal((length, width) if width else length).astype(dtype)
+
+
 @cache
 def _is_as_in_tiles(rows: int, length: int, width: int, *dtypes: np.dtype[Any]) -> bool:
     """Whether rows of a long matrix have the bits that they have in a tile."""
     random = np.random.default_rng(0)
     for _ in range(-(-DRAWN // max(width, 1))):
         x = random.standard_normal((BLOCK, length)).astype(dtypes[0])
-        y = random.standard_normal((length, width) if width else length).astype(dtypes[1])
+        y = _factor(random, length, width, dtypes[1])
         for factor in (y, np.asfortranarray(y)):
             one, many = matrix_product(x, factor), matrix_product(np.resize(x, (rows, length)), factor)
             if not np.array_equal(many, np.resize(one, many.shape)):
@@ -189,7 +212,7 @@ def _is_even(rows: int, length: int, width: int, *dtypes: np.dtype[Any]) -> bool
     draws = -(-SAMPLED // max(width, 1))
     row = random.standard_normal((draws, 1, length))
     x = np.ascontiguousarray(np.broadcast_to(row, (draws, rows, length)), dtypes[0])
-    y = random.standard_normal((length, width) if width else length).astype(dtypes[1])
+    y = _factor(random, length, width, dtypes[1])
     lefts = x, np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2)
     products = (matrix_product(*pair) for pair in itertools.product(lefts, (y, np.asfortranarray(y))))
     return all((product == product[:, :1]).all() for product in products)

@@ -70,21 +70,29 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
         there = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
         for name, array in names.items():
             require_one(path, "array", array, name, there)
-        headers = {}
-        for name, array in names.items():
-            with _member(archive, array) as member:
-                headers[name] = _header(member)
-        size = sum(header.nbytes for header in headers.values())
-        in_rows = {name: names[name] for name, header in headers.items() if header.shape and size > memory.whole}
-        for name in in_rows:
-            memory.require_disk(size)
-            headers[name].require_rows(path, name)
+        in_rows = {name: names[name] for name in _read_in_rows(path, archive, names, memory)}
         whole = {}
         for name in names.keys() - in_rows.keys():
             with _member(archive, names[name]) as member:
                 whole[name] = as_input(name, np.lib.format.read_array(member, allow_pickle=False), graph.inputs[name])
         found = {**whole, **spooled(_rows(archive, in_rows, memory), graph, memory)}
         return {name: found[name] for name in names}
+
+
+def _read_in_rows(path: DataFile, archive: zipfile.ZipFile, names: Mapping[str, str], memory: Memory) -> list[str]:
+    """The inputs whose arrays are read row by row, because all together are too large to be in memory."""
+    headers = {}
+    for name, array in names.items():
+        with _member(archive, array) as member:
+            headers[name] = _header(member)
+    size = sum(header.nbytes for header in headers.values())
+    if size <= memory.whole:
+        return []
+    found = [name for name, header in headers.items() if header.shape]
+    for name in found:
+        memory.require_disk(size)
+        headers[name].require_rows(path, name)
+    return found
 
 
 def _member(archive: zipfile.ZipFile, array: str) -> IO[bytes]:

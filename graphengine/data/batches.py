@@ -308,6 +308,11 @@ class Batches:
         single = {name: np.shape(array)[1:] for name, array in self._single.items()}
         return {**batched, **single, **{name: np.shape(array) for name, array in self._whole.items()}}
 
+    def sizes_in(self, graph: Graph, samples: int) -> dict[str, int]:
+        """The numbers of the symbolic sizes of a graph with some of the inputs, for a number of samples."""
+        shapes = {name: shape for name, shape in self.shapes_of(samples).items() if name in graph.inputs}
+        return bind_sizes(shapes, graph.types)
+
     def repeated(self, count: int) -> Segment:
         """The one batch that all samples make, `count` times."""
         (segment,) = self._segments(None, 0)

@@ -5,7 +5,7 @@ Each function yields blocks of consecutive rows. `names` are the wanted columns,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from graphengine.data.columnar import READ_BYTES, opened_arrow, sliced
@@ -47,10 +47,14 @@ def carried_jsonl(path: DataFile, names: Sequence[str] | None, memory: Memory) -
             wanted = columns_to_keep(path, names, list(row), "key") if wanted is None else wanted
             rows.append(row)
             if len(rows) >= _rows_at_once(row, memory):
-                yield {name: [each.get(name) for each in rows] for name in wanted}
+                yield _columns(rows, wanted)
                 rows.clear()
         if wanted and rows:
-            yield {name: [each.get(name) for each in rows] for name in wanted}
+            yield _columns(rows, wanted)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], wanted: Iterable[str]) -> Carried:
+    return {name: [each.get(name) for each in rows] for name in wanted}
 
 
 def carried_parquet(path: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:

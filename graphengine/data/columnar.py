@@ -24,6 +24,7 @@ from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_typed
 from graphengine.ir.cells import BadCells, Wording, as_encoded, category_codes, dated, numbers_of
 from graphengine.ir.dates import as_dates
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import shape_text
 
@@ -208,16 +209,25 @@ def _dtypes(path: DataFile | str, schema: Any, columns: Columns, graph: Graph) -
         for column in [wanted] if isinstance(wanted, str) else wanted:
             require_one(path, "column", column, name, schema.names)
             kind = schema.field(column).type
-            is_read = declared.categories or (declared.units and _may_be_dates(kind))
-            dtype = declared.type.array_dtype if is_read else _dtype(kind)
+            dtype = _dtype_for(declared, kind)
             if dtype.kind not in "biuf":
                 what = "units" if _dtype(kind).kind == "M" else "categories"
                 hint = f"declare the \"{what}\" of input '{name}'"
                 message = f"column '{column}' does not hold numbers, but {kind}"
                 raise DataError(message, code="GE503", hint=hint, file=str(path))
-            is_float = dtype.kind == "f" or not declared.missing
-            dtypes[Taken(column, name)] = dtype if is_float else np.dtype(np.float64)
+            dtypes[Taken(column, name)] = _dtype_with_gaps(dtype) if declared.missing else dtype
     return dtypes
+
+
+def _dtype_for(declared: Input, kind: Any) -> np.dtype[Any]:
+    """The dtype that a column of a type of Arrow is read in: its own unless the input has categories or dates."""
+    is_read = declared.categories or (declared.units and _may_be_dates(kind))
+    return declared.type.array_dtype if is_read else _dtype(kind)
+
+
+def _dtype_with_gaps(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype for numbers of which some may be missing, NaN."""
+    return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
 def _dtype(kind: Any) -> np.dtype[Any]:
@@ -271,12 +281,15 @@ class _Cells:
             return dated(_dates(column), declared, self.bad, (taken.name, taken.column), rows)
         if declared.missing and kind.kind != "f":
             column = column.cast("float64")
-        if column.null_count and not declared.missing:
+        return array_of(self._filled(taken, column, first) if column.null_count else column)
+
+    def _filled(self, taken: Taken, column: Any, first: int) -> Any:
+        """A column with a number for each missing one: NaN, or a 0 that is never used."""
+        declared = self._inputs[taken.name]
+        if not declared.missing:
             self.bad.add_missing(taken.name, taken.column, first + np.flatnonzero(~as_numpy(column.is_valid())))
-        if column.null_count:
-            filling = np.array([np.nan if declared.missing else 0]).astype(_dtype(column.type))
-            column = column.fill_null(as_arrow(filling, column.type)[0])
-        return array_of(column)
+        filling = np.array([np.nan if declared.missing else 0]).astype(_dtype(column.type))
+        return column.fill_null(as_arrow(filling, column.type)[0])
 
     def _indices(self, taken: Taken, column: Any, first: int) -> np.ndarray[Any, Any]:
         """A column as indices into the categories: only its distinct values are looked up."""

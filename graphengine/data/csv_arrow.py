@@ -41,16 +41,15 @@ class NotPlain(Exception):  # noqa: N818 - it is no error: another reader takes 
 
 def reads(file: DataFile, columns: Columns, dialect: Dialect, graph: Graph, memory: Memory) -> bool:
     """Whether pyarrow is installed and has room, and a file is large, with only numbers in the wanted columns."""
-    plain = dialect.header and dialect.thousands is None and dialect.comment is None
-    if (
-        not plain
-        or memory.block < SEGMENT
-        or not all(_is_number(graph.inputs[name]) for name in columns)
-        or find_spec("pyarrow") is None
-    ):
+    has_numbers = _is_plain(dialect) and all(_is_number(graph.inputs[name]) for name in columns)
+    if not has_numbers or memory.block < SEGMENT or find_spec("pyarrow") is None:
         return False
     with file.open("rb") as content:
         return content.seek(0, 2) >= LARGE
+
+
+def _is_plain(dialect: Dialect) -> bool:
+    return dialect.header and dialect.thousands is None and dialect.comment is None
 
 
 def _is_number(declared: Input) -> bool:
@@ -171,11 +170,16 @@ def _numbers(batch: Any, taken: list[str], declared: Input, wanted: Any) -> np.n
     dtype = declared.type.array_dtype
     found = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
     if dtype.kind == "f":
-        large = max(np.fmax.reduce(found, axis=None, initial=0), -np.fmin.reduce(found, axis=None, initial=0))
-        if not large < min(LARGEST_EXACT, np.finfo(dtype).max):  # an integer that is rounded, or an infinite number
-            raise NotPlain
+        _require_small(found, dtype)
         found = found.astype(dtype, copy=False)
     return found[:, 0] if isinstance(wanted, Column) else found
+
+
+def _require_small(found: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> None:
+    """Leave integers that are rounded, and infinite numbers, to `csv_table`."""
+    large = max(np.fmax.reduce(found, axis=None, initial=0), -np.fmin.reduce(found, axis=None, initial=0))
+    if not large < min(LARGEST_EXACT, np.finfo(dtype).max):
+        raise NotPlain
 
 
 def _has_hexadecimal(rows: bytes) -> bool:

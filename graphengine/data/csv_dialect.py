@@ -110,12 +110,16 @@ class Dialect:
 
     def values(self, cells: Sequence[str]) -> list[float | None]:
         """The numbers that cells are read as; None for those that are none."""
-        joined = "".join(cells)
-        is_grouped = self.thousands is not None and self.thousands in joined
-        if not is_grouped and "_" not in joined and joined.isascii() and (self.decimal == "." or "." not in joined):
+        if self._has_plain_numbers("".join(cells)):
             with suppress(ValueError):
                 return [*map(float, cells if self.decimal == "." else (cell.replace(",", ".") for cell in cells))]
         return [self.value(cell) for cell in cells]
+
+    def _has_plain_numbers(self, text: str) -> bool:
+        """Whether all numbers in a text are read as Python reads them, but for the decimal mark."""
+        is_grouped = self.thousands is not None and self.thousands in text
+        has_own_mark = self.decimal == "." or "." not in text
+        return has_own_mark and not is_grouped and "_" not in text and text.isascii()
 
     def texts(self, cells: Sequence[str]) -> Sequence[str]:
         """Cells as texts, which are categories; an empty one for a missing value."""

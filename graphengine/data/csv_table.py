@@ -117,12 +117,7 @@ class _Table:
             read = [
                 self._column((name, self._header[place]), columns[place][1:], lines, declared, bad) for place in places
             ]
-            if declared.categories:
-                found[name] = np.stack(read, axis=1).view(Indices)
-            elif declared.units:
-                found[name] = np.stack(read, axis=1)
-            else:
-                found[name] = _numbers(read, declared.type.array_dtype)
+            found[name] = _side_by_side(read, declared)
         return found
 
     def _column(
@@ -138,15 +133,20 @@ class _Table:
     def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
         found: dict[str, list[list[float]]] = {name: [] for name in self._wanted}
         for line, row in rows:
-            if len(row) != len(self._header):
-                top = "header" if self._dialect.header else "first row"
-                message = f"the row has {counted(len(row), 'cell')}, the {top} has {len(self._header)}"
-                raise self._refused(line, message, self._dialect.separator_hint(self._path))
+            self._require_width(line, row)
             for name, (places, declared) in self._wanted.items():
-                cells = [(row[place], self._header[place]) for place in places]
-                found[name].append([self._cell(name, cell, line, column, declared) for cell, column in cells])
-        kinds = {name: declared.type.array_dtype for name, (_, declared) in self._wanted.items()}
-        return as_encoded({name: np.array(numbers, kinds[name]) for name, numbers in found.items()}, self._inputs)
+                cells = [self._cell(name, row[place], line, self._header[place], declared) for place in places]
+                found[name].append(cells)
+        return as_encoded(
+            {name: np.array(numbers, self._inputs[name].type.array_dtype) for name, numbers in found.items()},
+            self._inputs,
+        )
+
+    def _require_width(self, line: int, row: Sequence[str]) -> None:
+        if len(row) != len(self._header):
+            top = "header" if self._dialect.header else "first row"
+            message = f"the row has {counted(len(row), 'cell')}, the {top} has {len(self._header)}"
+            raise self._refused(line, message, self._dialect.separator_hint(self._path))
 
     def _cell(self, name: str, cell: str, line: int, column: str, declared: Input) -> float:
         """A cell as a number; of one without a value or category a 0 that is never used."""
@@ -172,20 +172,15 @@ class _Table:
         """A cell as a number that the dtype of its input can hold."""
         text = self._dialect.numbers([cell])[0].strip()
         try:
-            if not text or "_" in text or not text.isascii():  # Python reads 1_000, and digits of other scripts
-                raise ValueError
-            if dtype.kind == "f":
-                return _float(text, dtype)
-            number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
-            return int(np.array(number, dtype))
+            return _number_of(text, dtype)
         except InexactError as error:
             message = f"column '{column}': {error}: {cell!r}"
             raise self._refused(line, message, "write it with a point or an exponent") from None
         except (ValueError, KeyError, OverflowError) as error:
-            what = f"is not {_NOUNS[dtype.kind].format(dtype)}: {cell!r}" if text else "is empty"
-            if dtype.kind == "f" and isinstance(error, OverflowError):
-                what = f"has a number larger than any {dtype}: {cell!r}"
-            raise self._refused(line, f"column '{column}' {what}", self._dialect.hint(cell)) from None
+            is_too_large = dtype.kind == "f" and isinstance(error, OverflowError)
+            what = f"has a number larger than any {dtype}" if is_too_large else f"is not {_NOUNS[dtype.kind]}"
+            found = f"{what.format(dtype)}: {cell!r}" if text else "is empty"
+            raise self._refused(line, f"column '{column}' {found}", self._dialect.hint(cell)) from None
 
     def _refused(self, line: int, message: str, hint: str | None) -> DataError:
         return DataError(message, code="GE503", hint=hint, file=str(self._path), line=line)
@@ -213,19 +208,39 @@ def _filled(
     return [cell or ("nan" if declared.missing else "0") for cell in cells]
 
 
+def _number_of(text: str, dtype: np.dtype[Any]) -> float:
+    """The number of a text that a dtype can hold, or a ValueError, KeyError or OverflowError."""
+    if not text or _is_odd(text):
+        raise ValueError
+    if dtype.kind == "f":
+        return _float(text, dtype)
+    number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
+    return int(np.array(number, dtype))
+
+
+def _is_odd(text: str) -> bool:
+    """Whether Python may read as a number what is none here: 1_000, and digits of other scripts."""
+    return "_" in text or not text.isascii()
+
+
+def _side_by_side(columns: Sequence[Any], declared: Input) -> np.ndarray[Any, Any]:
+    """The columns of an input as a matrix."""
+    if declared.categories:
+        return np.stack(columns, axis=1).view(Indices)
+    return np.stack(columns, axis=1) if declared.units else _numbers(columns, declared.type.array_dtype)
+
+
 def _numbers(columns: Sequence[Sequence[str]], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Columns of numbers side by side, or a ValueError where a cell has to be looked at."""
     read = {"f": float, "i": int, "u": int}.get(dtype.kind)
-    if read is None or any("_" in cell or not cell.isascii() for column in columns for cell in column):
+    if read is None or any(map(_is_odd, map("".join, columns))):
         raise ValueError
     with np.errstate(over="ignore"):
         numbers = np.stack([np.array(list(map(read, column)), dtype) for column in columns], axis=1)
     if dtype.kind == "f" and np.any((large := np.abs(numbers)) >= LARGEST_EXACT):
         if np.isinf(large).any():
             raise ValueError
-        for cell in itertools.chain.from_iterable(columns):
-            if "." not in cell:  # else it is no integer, whatever else it is
-                _require_exact(cell)
+        _require_exact_all(itertools.chain.from_iterable(columns))
     return numbers
 
 
@@ -247,6 +262,12 @@ def _require_exact(text: str) -> None:
     """Refuse an integer that no floating-point number equals: it may be a key, of which no digit may change."""
     if _INTEGER.fullmatch(text) and int(float(text)) != int(text):
         raise InexactError(INEXACT)
+
+
+def _require_exact_all(cells: Iterable[str]) -> None:
+    for cell in cells:
+        if "." not in cell:  # else it is no integer, whatever else it is
+            _require_exact(cell)
 
 
 _INTEGER = re.compile(r"\s*[+-]?\d+\s*")

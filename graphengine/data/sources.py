@@ -64,12 +64,14 @@ def given_data(data: Any, graph: Graph, columns: Columns = NO_COLUMNS) -> Arrays
     given = by_input(graph, data, columns=columns)
     stored = {name: value for name, value in given.items() if isinstance(value, Stored) and name in graph.inputs}
     for name, array in stored.items():
-        if array.dtype != graph.types[name].dtype:
-            declared = dtype_name(graph.types[name].dtype)
-            raise InputError(f"input '{name}' must be {declared}, what is on disk is {array.dtype}", code="GE404")
-    if not stored:
-        return as_inputs(graph, given)
+        _require_dtype(name, array, graph)
     return {**as_inputs(graph, {name: value for name, value in given.items() if name not in stored}), **stored}
+
+
+def _require_dtype(name: str, array: Stored, graph: Graph) -> None:
+    if array.dtype != graph.types[name].dtype:
+        declared = dtype_name(graph.types[name].dtype)
+        raise InputError(f"input '{name}' must be {declared}, what is on disk is {array.dtype}", code="GE404")
 
 
 def require_finite(arrays: Mapping[str, Any], inputs: Mapping[str, Input]) -> None:
@@ -90,15 +92,23 @@ def _not_finite(name: str, array: Any, declared: Input) -> Problem | None:
     done = count = 0
     first = ""
     for block in blocks_of(array):
-        if block.dtype.kind == "f" and not all_finite(block):
-            places = np.argwhere(np.isinf(block) if declared.missing else ~np.isfinite(block))
-            if len(places) and not count:
-                row = f" in row {done + places[0][0] + 1}" if block.ndim else ""
-                first = f"{block[tuple(places[0])]}{row}"
-            count += len(places)
+        places = _places_not_finite(block, declared)
+        if len(places) and not count:
+            row = f" in row {done + places[0][0] + 1}" if block.ndim else ""
+            first = f"{block[tuple(places[0])]}{row}"
+        count += len(places)
         done += len(block) if block.ndim else 0
-    if not count:
-        return None
+    return _finite_problem(name, count, first) if count else None
+
+
+def _places_not_finite(block: np.ndarray[Any, Any], declared: Input) -> Any:
+    """The indices of infinite numbers, and of NaN where an input has no missing values."""
+    if block.dtype.kind != "f" or all_finite(block):
+        return ()
+    return np.argwhere(np.isinf(block) if declared.missing else ~np.isfinite(block))
+
+
+def _finite_problem(name: str, count: int, first: str) -> Problem:
     others = f" and {count - 1} more like it" if count > 1 else ""
     message = f"the data for input '{name}' has the value {first}{others}; training needs finite numbers"
     hint = 'if NaN means a missing value, declare "missing": "nan" in the input and replace it with nn.impute'

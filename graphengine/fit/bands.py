@@ -7,7 +7,7 @@ variance of an observation is added. Where the spread was estimated the quantile
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +20,7 @@ from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.fit.statistics import Fit
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, part_for
+from graphengine.ir.nodes import GraphNode
 from graphengine.transform.directional import directional, transposed_product
 from graphengine.transform.path import differentiable_toward
 
@@ -156,13 +157,15 @@ def compared_values(fit: Fit, graph: Graph) -> tuple[str, str] | None:
     residual = str(fit.settings.get("residual", ""))
     compares = {graph.meaning(residual), residual.partition("/residual")[0]}
     learned = differentiable_toward(graph, graph.trainable)
-    for node in graph.nodes:
-        if node.id in compares and node.op in ("sub", "mse"):
-            names = [each for each in node.inputs if isinstance(each, str)]
-            fixed, curves = [each for each in names if each not in learned], [each for each in names if each in learned]
-            if len(fixed) == len(curves) == 1:
-                return fixed[0], curves[0]
-    return None
+    nodes = [node for node in graph.nodes if node.id in compares and node.op in ("sub", "mse")]
+    return next(filter(None, (_sides_of(node, learned) for node in nodes)), None)
+
+
+def _sides_of(node: GraphNode, learned: Container[str]) -> tuple[str, str] | None:
+    """The operand of a difference that does not depend on parameters and the one that does, if there is one each."""
+    names = [each for each in node.inputs if isinstance(each, str)]
+    fixed, curves = [each for each in names if each not in learned], [each for each in names if each in learned]
+    return (fixed[0], curves[0]) if len(fixed) == len(curves) == 1 else None
 
 
 def half_width(wanted: BandRequest, jacobian: Matrix) -> Vector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,20 +69,29 @@ def require_positive(objective: Objective, x: Vector, options: LeastSquares) -> 
     InputError
         GE404 with the first of them and its row.
     """
-    for key, value in (("sigma", options.sigma), ("weights", options.weights)):
-        if value is None:
-            continue
-        executor, name = Executor(objective.graph), objective.graph.value_name(value)
-        slots = executor.forward(objective.sources_at(x), executor.forward_schedule([name]))
-        numbers = np.asarray(slots[executor.slot_of[name]])
-        right = numbers > 0 if key == "sigma" else numbers >= 0
-        if not np.all(right & np.isfinite(numbers)):
-            place = tuple(np.argwhere(~(right & np.isfinite(numbers)))[0])
-            row = f" in row {place[0] + 1}" if place else ""
-            wanted = "positive" if key == "sigma" else "zero or positive"
-            message = f"{key} '{value}' must be {wanted} everywhere; it is {numbers[place]:g}{row}"
-            hint = "a point without an error has infinite weight; give it an error, or leave it out"
-            raise InputError(message, code="GE404", hint=hint if key == "sigma" else None)
+    if options.sigma is not None:
+        numbers = _numbers_at(objective, x, options.sigma)
+        hint = "a point without an error has infinite weight; give it an error, or leave it out"
+        _require_all(numbers, numbers > 0, f"sigma '{options.sigma}' must be positive", hint)
+    if options.weights is not None:
+        numbers = _numbers_at(objective, x, options.weights)
+        _require_all(numbers, numbers >= 0, f"weights '{options.weights}' must be zero or positive", None)
+
+
+def _numbers_at(objective: Objective, x: Vector, value: str) -> Any:
+    """A value of the graph at a point."""
+    executor, name = Executor(objective.graph), objective.graph.value_name(value)
+    slots = executor.forward(objective.sources_at(x), executor.forward_schedule([name]))
+    return np.asarray(slots[executor.slot_of[name]])
+
+
+def _require_all(numbers: Any, is_right: Any, what: str, hint: str | None) -> None:
+    """Refuse numbers that are not right or not finite, with the first of them."""
+    wrong = np.argwhere(~(is_right & np.isfinite(numbers)))
+    if len(wrong):
+        place = tuple(wrong[0])
+        row = f" in row {place[0] + 1}" if place else ""
+        raise InputError(f"{what} everywhere; it is {numbers[place]:g}{row}", code="GE404", hint=hint)
 
 
 def require_resolved(residual: Vector, name: str) -> None:
@@ -137,8 +146,9 @@ def _slopes(objective: Objective, residuals: Residuals, robust: Robust | None, s
 
 def _agree(points: list[_Slopes], power: int, tolerance: float) -> bool:
     """Whether the gradients are one positive multiple of J'r, times the loss to minus a power."""
-    products = np.concatenate([point.product * (point.loss or 1.0) ** -power for point in points])
-    sizes = np.concatenate([point.size * abs(point.loss or 1.0) ** -power for point in points])
+    factors = [(point.loss or 1.0) ** -power for point in points]
+    products = np.concatenate([point.product * factor for point, factor in zip(points, factors, strict=True)])
+    sizes = np.concatenate([point.size * abs(factor) for point, factor in zip(points, factors, strict=True)])
     slopes = np.concatenate([point.slope for point in points])
     units = np.where(sizes > 0, sizes, 1.0)
     products, slopes = products / units, slopes / units

@@ -6,7 +6,8 @@ comes of that is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,15 @@ def _cut_inputs(graph: Graph, value: str, sizes: Mapping[str, int], most: int) -
     if max(sizes.values(), default=0) <= most:
         return ()
     part = part_for(graph, {"value": value})
-    shapes = [kind.shape for kind in (graph.types[name] for name in graph.inputs)]
     rows = tuple([name for name in part.inputs if isinstance(next(iter(graph.types[name].shape), 0), str)])
+    symbol = _symbol_of(rows, graph)
+    if symbol is None or sizes[symbol] <= most:
+        return ()
+    return rows if value in with_part_for_each(part, sizes, rows) else ()
+
+
+def _symbol_of(rows: Iterable[str], graph: Graph) -> str | None:
+    """The symbol for the number of rows of some inputs; None unless there is one, and no other size of an input."""
     symbols = {str(graph.types[name].shape[0]) for name in rows}
-    is_cut = len(symbols) == 1 and all(symbols.isdisjoint(map(str, shape[1:])) for shape in shapes)
-    many = is_cut and sizes[next(iter(symbols))] > most
-    return rows if many and value in with_part_for_each(part, sizes, rows) else ()
+    others = itertools.chain.from_iterable(graph.types[name].shape[1:] for name in graph.inputs)
+    return symbols.pop() if len(symbols) == 1 and symbols.isdisjoint(map(str, others)) else None

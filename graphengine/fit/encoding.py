@@ -20,13 +20,17 @@ def _ends(intervals: Mapping[str, Iterable[float]]) -> dict[str, Any]:
     return {name: [encode_number(end) for end in ends] for name, ends in intervals.items()}
 
 
+def _unless_empty(key: str, value: Any) -> dict[str, Any]:
+    return {key: value} if value else {}
+
+
 def fit_as_json(fit: Fit) -> dict[str, Any]:
     """The result of a fit as a JSON object; numbers that are not finite are strings, as in a model file."""
     return {
         "objective": fit.objective,
         "iterations": len(fit.history),
         "converged": fit.converged,
-        **({"reason": fit.reason} if fit.reason else {}),
+        **_unless_empty("reason", fit.reason),
         "loss": encode_number(fit.loss),
         "parameters": arrays(fit.parameters),
         "standard_errors": arrays(fit.standard_errors),
@@ -40,10 +44,10 @@ def fit_as_json(fit: Fit) -> dict[str, Any]:
         **numbers({"log_likelihood": fit.log_likelihood, "aic": fit.aic, "bic": fit.bic}),
         **numbers(asdict(fit.squares) if fit.squares else {}),
         **numbers({} if fit.chi_square is None else {"chi_square": fit.chi_square}),
-        **({"settings": dict(fit.settings)} if fit.settings else {}),
+        **_unless_empty("settings", dict(fit.settings)),
         "intervals": {f"{level:g}": _ends(found) for level, found in fit.intervals.items()},
-        **({"bootstrap": _bootstrap(fit.bootstrap)} if fit.bootstrap else {}),
-        **({"starts": [_start(each) for each in fit.starts]} if fit.starts else {}),
+        **_unless_empty("bootstrap", fit.bootstrap and _bootstrap(fit.bootstrap)),
+        **_unless_empty("starts", list(map(_start, fit.starts))),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +60,19 @@ def comparison(wanted: BandRequest, subject: BandSubject, observed: str, curve: 
     if np.broadcast_shapes(np.shape(data), np.shape(fitted)) != np.shape(fitted):
         raise UsageError(f"'{observed}' has shape {np.shape(data)}, and the curve '{curve}' has {np.shape(fitted)}")
     data, fitted, *given = (np.ravel(np.broadcast_to(each, np.shape(fitted))) for each in (data, fitted, *given))
-    sigma = None if not given else given[0] if settings.get("sigma") else 1 / np.sqrt(given[0])
-    x_name = _only_input(subject, curve)
-    x = None if x_name is None else np.asarray(subject.given[x_name], np.float64)
+    sigma = _sigma(given[0], settings) if given else None
     residuals = (data - fitted) / (1.0 if sigma is None else sigma)
-    points = None if x_name is None else _curve(wanted, subject, curve, x_name)
-    return Comparison(data, fitted, residuals, sigma, x_name or "fitted", x, points)
+    x_name = _only_input(subject, curve)
+    if x_name is None:
+        return Comparison(data, fitted, residuals, sigma, "fitted", None, None)
+    x = np.asarray(subject.given[x_name], np.float64)
+    return Comparison(data, fitted, residuals, sigma, x_name, x, _curve(wanted, subject, curve, x_name))
+
+
+def _sigma(spread: Vector, settings: Mapping[str, Any]) -> Vector:
+    """The standard deviations: what a fit names as such, or the inverse roots of its weights."""
+    found: Vector = spread if settings.get("sigma") else 1 / np.sqrt(spread)
+    return found
 
 
 def _values(subject: BandSubject, names: list[str]) -> list[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ def _run_starts(solver: SolverTrainer, wanted: FitRequest) -> tuple[Start, ...]:
     first = objective.vector(solver.values)
     points = starting_points(first, solver.box, solver.typical, objective.coordinates, wanted.starts, wanted.seed)
     begun = [{**solver.values, **objective.split(point)} for point in points]
-    runs = wanted.run_starts(begun) if wanted.run_starts else [run_start(solver, values) for values in begun]
+    runs = (wanted.run_starts or partial(_run_one_by_one, solver))(begun)
     losses = [run.loss for run in runs]
     if not np.isfinite(losses).any():
         message = f"no start of {wanted.starts} has a finite loss; the first: {runs[0].reason}"
@@ -112,6 +113,10 @@ def _run_starts(solver: SolverTrainer, wanted: FitRequest) -> tuple[Start, ...]:
         )
         for place, run in enumerate(runs)
     )
+
+
+def _run_one_by_one(solver: SolverTrainer, begun: Iterable[Mapping[str, Any]]) -> list[StartRun]:
+    return [run_start(solver, values) for values in begun]
 
 
 def run_start(solver: SolverTrainer, values: Mapping[str, Any]) -> StartRun:

@@ -65,7 +65,7 @@ def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> 
             problems += _dtype_problems(key, value, graph)
         elif not (gaps.hide(value, "outputs") or gaps.hide_value(value)):
             problems.append(_undefined(key, value, graph))
-    if "sigma" in named and "weights" in named:
+    if named.keys() >= {"sigma", "weights"}:
         message = "'sigma' and 'weights' are alternatives: weights are 1 / sigma**2"
         problems.append(Problem("GE112", message, "keep one of them", f"{PLACE}/weights", at_key=True))
     return problems or _problems_of_weights(known, graph)

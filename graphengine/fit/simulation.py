@@ -61,10 +61,14 @@ def likelihood_terms(nodes: Iterable[Mapping[str, Any]], graph: Graph, loss: str
     if not found:
         raise UsageError(f"the loss '{loss}' has no likelihood from which data can be drawn", hint=HINT)
     for term in found:
-        for name in _other_readers(term, used):
-            message = f"'{term.data}' cannot be drawn from '{term.call}', because '{name}' depends on it, too"
-            raise UsageError(message, hint=HINT)
+        _require_own_data(term, used)
     return found
+
+
+def _require_own_data(term: Term, nodes: Iterable[GraphNode]) -> None:
+    for name in _other_readers(term, nodes):
+        message = f"'{term.data}' cannot be drawn from '{term.call}', because '{name}' depends on it, too"
+        raise UsageError(message, hint=HINT)
 
 
 def _other_readers(term: Term, nodes: Iterable[GraphNode]) -> list[str]:

@@ -30,7 +30,7 @@ from graphengine.fit.residuals import Residuals
 from graphengine.fit.robust import Robust
 from graphengine.fit.sections import require_function
 from graphengine.fit.solvers import LeastSquares, Minimization, Solver, solver_of
-from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, weighted_residual
+from graphengine.fit.squares import SUM_OF_SQUARES, Weighted, squared_residual, weighted_residual
 from graphengine.fit.trust_region import BoxConstraints
 from graphengine.fit.turns import Turn, in_turns
 from graphengine.format.training_documents import TrainingDocument
@@ -96,16 +96,14 @@ class SolverTrainer:
         whole = self._whole()
         values.update(initialized(graph, values, data))
         self._turns = [Turn()]
-        self.options, residual = self.solver if isinstance(self.solver, LeastSquares) else None, ""
-        if self.options:
-            graph, residual = weighted_residual(graph, self.options)
+        self.options = self.solver if isinstance(self.solver, LeastSquares) else None
+        graph, self._residual = weighted_residual(graph, self.options) if self.options else Weighted(graph, "")
         loss = graph.value_name(training.loss)
         programs = programs or ProgramsOfFits(backend, graph.limits.plan_bytes)
         kind = (training.loss, training.optimizer.model_dump_json(), *graph.trainable)
         shared = programs.of(kind, {name: np.shape(array) for name, array in whole.items()})
         self.objective = Objective(graph, values, whole, loss, shared, before=lambda: self._turns[-1].check())
         self.solver.require_few(self.objective.size)
-        self._residual = residual
         self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())

@@ -66,12 +66,13 @@ def _base_of_square(node: GraphNode | None) -> str | None:
     """What a node squares: by `square`, by a power of 2, or by a product with itself."""
     if node is None or not isinstance(node.inputs[0], str):
         return None
-    is_square = (
-        node.op == "square"
-        or (node.op == "pow" and node.inputs[1] == 2)
-        or (node.op == "mul" and node.inputs[0] == node.inputs[1])
-    )
-    return node.inputs[0] if is_square else None
+    return node.inputs[0] if _is_square(node) else None
+
+
+def _is_square(node: GraphNode) -> bool:
+    if node.op == "pow":
+        return node.inputs[1] == 2
+    return node.op == "square" or (node.op == "mul" and node.inputs[0] == node.inputs[1])
 
 
 def with_difference(graph: Graph, loss: str) -> Weighted | None:

@@ -316,12 +316,16 @@ def _target(solver: SolverTrainer) -> Vector | None:
 
 def target_of(graph: Graph, residual: str) -> str | None:
     """The value that a residual compares with; None if it is no difference of data and model."""
-    node = next((node for node in graph.nodes if node.id == residual and node.op == "sub"), None)
-    if node is None:
-        return None
+    operands = _compared_by(graph, residual)
     learned = differentiable_toward(graph, graph.trainable)
-    fixed = [operand for operand in node.inputs if isinstance(operand, str) and operand not in learned]
+    fixed = [operand for operand in operands if operand not in learned]
     return fixed[0] if len(fixed) == 1 else None
+
+
+def _compared_by(graph: Graph, residual: str) -> list[str]:
+    """The values that a residual is the difference of; none if it is no difference."""
+    differences = [node for node in graph.nodes if node.id == residual and node.op == "sub"]
+    return [operand for node in differences for operand in node.inputs if isinstance(operand, str)]
 
 
 def _r2(

@@ -18,7 +18,6 @@ from graphengine.backends.in_parts import InParts
 from graphengine.backends.protocol import Program
 from graphengine.data.batches import Batches
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
@@ -122,8 +121,7 @@ class Accumulation:
             graph, batches = self.gradients, self._batches
             single = [name for name in batches.single_inputs if name in graph.inputs]
             rows = [name for name in batches.batched_inputs if name in graph.inputs]
-            shapes = batches.shapes_of(1 if batches.takes_single_samples else samples)
-            sizes = bind_sizes({name: shape for name, shape in shapes.items() if name in graph.inputs}, graph.types)
+            sizes = batches.sizes_in(graph, 1 if batches.takes_single_samples else samples)
             last = [f"new_{name}" for name in self._graph.updates]
             stages = stages_of(graph, sizes, rows, single, last=last, redraws=True)
             self._in_parts[samples] = InParts(stages, self._backend, exact=False)

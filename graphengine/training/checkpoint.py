@@ -130,14 +130,7 @@ class Checkpoints:
         """What may make the bits of a resumed training others, in words."""
         self.is_idle = False
         """Whether the training waits for its caller: it may be one that was left and is never continued."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            message = "cannot make the folder for checkpoints: there is a file of that name"
-            raise UsageError(message, code="GE101", file=str(folder), hint="name another folder") from error
-        except OSError as error:
-            message = f"cannot make the folder for checkpoints: {error.strerror or error}"
-            raise GraphEngineError(message, code="GE101", file=str(folder)) from error
+        _make(folder)
         check_target(folder / "checkpoint-0000000000.json")
         self._lock = Lock(folder / "checkpoint.lock")
 
@@ -283,6 +276,17 @@ class Checkpoints:
         with contextlib.suppress(OSError):
             return [path for path in self.folder.iterdir() if OWN_FILES.fullmatch(path.name)]
         return []
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        message = "cannot make the folder for checkpoints: there is a file of that name"
+        raise UsageError(message, code="GE101", file=str(folder), hint="name another folder") from error
+    except OSError as error:
+        message = f"cannot make the folder for checkpoints: {error.strerror or error}"
+        raise GraphEngineError(message, code="GE101", file=str(folder)) from error
 
 
 def _stem(iteration: int | None) -> str:

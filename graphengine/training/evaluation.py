@@ -46,7 +46,7 @@ class Evaluation:
         self.samples = batches.samples
         """How many samples the numbers are of."""
         whole = batches.whole()
-        fits = whole is not None and memory_problem(self._graph, _sizes(graph, batches, batches.samples)) is None
+        fits = whole is not None and memory_problem(self._graph, batches.sizes_in(graph, batches.samples)) is None
         self._whole = whole if fits else None
         self._program: Program | None = None
         if self._whole is None:
@@ -73,7 +73,7 @@ class Evaluation:
             yield from map(segment.batch, range(segment.count))
 
     def _staged(self, batches: Batches) -> InParts:
-        sizes = _sizes(self._graph, batches, 1 if batches.takes_single_samples else batches.samples)
+        sizes = batches.sizes_in(self._graph, 1 if batches.takes_single_samples else batches.samples)
         stages = stages_of(self._graph, sizes, batches.batched_inputs, batches.single_inputs)
         require_merging(self._graph, stages, batches.samples)
         return InParts(stages, self._backend)
@@ -83,15 +83,9 @@ def largest_part(batches: Batches, graphs: Iterable[Graph]) -> int:
     """The most samples that each of these graphs has room for."""
     part = 1 if batches.takes_single_samples else batches.samples_at_once
     for graph in graphs:
-        while part > 1 and memory_problem(graph, _sizes(graph, batches, part)):
+        while part > 1 and memory_problem(graph, batches.sizes_in(graph, part)):
             part = -(-part // 2)
     return part
-
-
-def _sizes(graph: Graph, batches: Batches, samples: int) -> dict[str, int]:
-    """The numbers of the symbolic sizes for a number of samples."""
-    shapes = {name: shape for name, shape in batches.shapes_of(samples).items() if name in graph.inputs}
-    return bind_sizes(shapes, graph.types)
 
 
 def require_merging(graph: Graph, stages: Stages, samples: int) -> None:

@@ -95,7 +95,8 @@ class Thinned:
     @property
     def seen(self) -> int:
         """The number of rows it was given."""
-        self._settle()
+        if self._new:
+            self._settle()
         return self._seen
 
     @property

@@ -6,7 +6,7 @@ a median is exact without all rows in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,12 +46,17 @@ def initialized(graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]
     waiting = [each for each in statistics_in(graph) if each.name not in values]
     found: dict[str, Any] = {}
     while waiting:
-        later = {each.name for each in waiting}
-        ready = [each for each in waiting if later.isdisjoint(each.reads(graph))]
+        ready, waiting = _ready(waiting, graph)
         for statistic in ready:
             found[statistic.name] = _computed(statistic, graph, {**values, **found}, data)
-        waiting = [each for each in waiting if each not in ready]
     return found
+
+
+def _ready(waiting: Sequence[Statistic], graph: Graph) -> tuple[list[Statistic], list[Statistic]]:
+    """The statistics that read none of those that are waiting, and the others."""
+    names = {each.name for each in waiting}
+    ready = [each for each in waiting if names.isdisjoint(each.reads(graph))]
+    return ready, [each for each in waiting if each not in ready]
 
 
 def _computed(statistic: Statistic, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
@@ -80,9 +85,7 @@ def _lacking(found: Array, recipe: FromDataInitializer, blocks: Blocks) -> str:
 def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> Blocks:
     """The rows of the value that a statistic is of."""
     value, needed = statistic.value, statistic.reads(graph) & graph.inputs.keys()
-    for name in graph.inputs:
-        if name in needed and name not in data:
-            raise InputError(f"{statistic.what}: the data has no values for input '{name}'", code="GE401")
+    _require_inputs(statistic, [name for name in graph.inputs if name in needed], data)
     arrays = {name: array for name, array in data.items() if name in needed}
     of_value = graph.derive(reachable(graph.nodes, [value]), {value: value}, graph.types)
     executor, batches = Executor(of_value), Batches(arrays, graph, batch_size=1)
@@ -101,6 +104,12 @@ def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], da
                 yield rows[None] if is_single else rows
 
     return blocks
+
+
+def _require_inputs(statistic: Statistic, needed: Iterable[str], data: Container[str]) -> None:
+    for name in needed:
+        if name not in data:
+            raise InputError(f"{statistic.what}: the data has no values for input '{name}'", code="GE401")
 
 
 def _require_rows(statistic: Statistic, graph: Graph, batches: Batches) -> None:
@@ -208,14 +217,19 @@ def _mode(blocks: Blocks) -> Array:
         shape, columns = block.shape[1:], block.reshape(len(block), -1).T
         counts = counts or [{} for _ in columns]
         for known, column in zip(counts, columns, strict=True):
-            values, times = np.unique(column[column == column], return_counts=True)
-            for value, number in zip(values.tolist(), times.tolist(), strict=True):
-                known[value] = known.get(value, 0) + number
-            if len(known) > MOST_DISTINCT:
-                message = f"a mode is looked for among {MOST_DISTINCT:,} different numbers at most"
-                raise DataError(message, code="GE507", hint="take the median, or round the value first")
+            _count_numbers(known, column)
     found = [min(known, key=lambda value: (-known[value], value)) if known else np.nan for known in counts]
     return np.array(found).reshape(shape)
+
+
+def _count_numbers(known: dict[Any, int], column: Array) -> None:
+    """Count the numbers of a column, without NaN, with those that are known."""
+    values, times = np.unique(column[column == column], return_counts=True)
+    for value, number in zip(values.tolist(), times.tolist(), strict=True):
+        known[value] = known.get(value, 0) + number
+    if len(known) > MOST_DISTINCT:
+        message = f"a mode is looked for among {MOST_DISTINCT:,} different numbers at most"
+        raise DataError(message, code="GE507", hint="take the median, or round the value first")
 
 
 def _quantile(blocks: Blocks, q: float) -> Array:

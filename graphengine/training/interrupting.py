@@ -57,6 +57,12 @@ def _interruption(number: int) -> BaseException:
     return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
 
 
+def _default_handlers() -> dict[int, Any]:
+    """The handlers of the signals that end the process, where nobody has set another one."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    return {number: handler for number, handler in before.items() if handler in _DEFAULTS}
+
+
 @contextmanager
 def _kept_signals(wanted: bool) -> Iterator[list[int]]:
     """A list that gets the first signal that is to end the process, if this thread may say so and nobody else does.
@@ -72,9 +78,7 @@ def _kept_signals(wanted: bool) -> Iterator[list[int]]:
         if not kept:
             kept.append(number)
 
-    is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in ENDING} if wanted and is_main else {}
-    mine = {number: handler for number, handler in before.items() if handler in _DEFAULTS}
+    mine = _default_handlers() if wanted and threading.current_thread() is threading.main_thread() else {}
     for number in mine:
         signal.signal(number, keep)
     try:

@@ -72,10 +72,7 @@ class Trainer:
         validation: Mapping[str, Any] | None = None,
     ) -> None:
         self.graph, self.values, self.training, self.data = graph, values, training, data
-        if not graph.trainable:
-            raise TrainingError(f"model '{graph.name}' has no trainable parameter")
-        if training.epochs is None and training.max_iterations is None and training.max_seconds is None:
-            raise TrainingError("the training has no limit", hint="give 'epochs', 'max_iterations' or 'max_seconds'")
+        _require_an_end(graph, training)
         if validation is None and training.validation and training.validation.fraction:
             data, validation = _split(data, graph, training.validation, training.seed)
         self.batches = Batches(
@@ -364,6 +361,13 @@ class Trainer:
         if self.checkpoints is None or len(self.history) in (0, self.checkpoints.written):
             return None
         return self.checkpoints.write(self.state)
+
+
+def _require_an_end(graph: Graph, training: TrainingDocument) -> None:
+    if not graph.trainable:
+        raise TrainingError(f"model '{graph.name}' has no trainable parameter")
+    if training.epochs is None and training.max_iterations is None and training.max_seconds is None:
+        raise TrainingError("the training has no limit", hint="give 'epochs', 'max_iterations' or 'max_seconds'")
 
 
 def _split(*arguments: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

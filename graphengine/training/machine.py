@@ -44,14 +44,19 @@ def _with_version(package: str) -> str:
 
 def _matrix_library(config: Mapping[str, Any]) -> str:
     """Return the name, version, kernel and number of threads of the library that multiplies NumPy's matrices."""
-    from threadpoolctl import threadpool_info  # where a training is saved, and not at each start
-
-    loaded = [each for each in threadpool_info() if each["user_api"] == "blas"]
-    used = [each for each in loaded if _OF_NUMPY.search(each["filepath"])] or loaded
+    used = _used_libraries()
     if not used:  # one that threadpoolctl does not know, such as Accelerate
         built = config.get("Build Dependencies", {}).get("blas", {})
         return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
     return "; ".join(sorted(set(map(_library, used))))
+
+
+def _used_libraries() -> list[Mapping[str, Any]]:
+    """The libraries that multiply NumPy's matrices: the one in NumPy's wheel, or all that are loaded."""
+    from threadpoolctl import threadpool_info  # where a training is saved, and not at each start
+
+    loaded = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    return [each for each in loaded if _OF_NUMPY.search(each["filepath"])] or loaded
 
 
 def _library(found: Mapping[str, Any]) -> str:

@@ -23,8 +23,7 @@ LARGEST = 4096
 
 def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing:
     """The packs of a graph's trainable parameters, if the rule gives each number the same bits in a vector."""
-    clips_each = training.gradient_clipping is not None and training.gradient_clipping.type == "norm"
-    if clips_each or len(graph.trainable) < FEWEST or not _leaves_shapes_open(rule):
+    if len(graph.trainable) < FEWEST or _clips_each(training) or not _leaves_shapes_open(rule):
         return Packing()
     slots = slots_of(rule)
     vectors = tuple(f"/{name}" for name, document in slots.items() if document.shape is None)
@@ -36,6 +35,11 @@ def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
         if len(shapes) >= FEWEST and _fits(rule, training.optimizer.attributes, kind, graph.limits):
             packs.append(pack)
     return Packing(packs)
+
+
+def _clips_each(training: TrainingDocument) -> bool:
+    """Whether the gradient of each parameter is clipped by its own norm."""
+    return training.gradient_clipping is not None and training.gradient_clipping.type == "norm"
 
 
 def _alike(graph: Graph, names: Iterable[str]) -> Iterator[tuple[Any, dict[str, Any]]]:

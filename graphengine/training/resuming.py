@@ -60,14 +60,19 @@ def check_resume(make: Callable[..., Trainer], iterations: int | None, at: Seque
 
 def different(one: Any, other: Any, name: str = "") -> Iterator[str]:
     """The names of the parts of two states that are not the same, bit for bit."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one:
-            yield from different(one[key], other[key], f"{name}/{key}" if name else str(key))
-    elif isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
-        for index, (here, there) in enumerate(zip(one, other, strict=True)):
-            yield from different(here, there, f"{name}/{index}")
+    here, there = _parts_of(one), _parts_of(other)
+    if here is not None and there is not None and here.keys() == there.keys():
+        for key in here:
+            yield from different(here[key], there[key], f"{name}/{key}".removeprefix("/"))
     elif not _same(one, other):
         yield name
+
+
+def _parts_of(value: Any) -> dict[Any, Any] | None:
+    """The parts of a state by key or place; None for a number, an array or a text."""
+    if isinstance(value, (list, tuple)):
+        return dict(enumerate(value))
+    return value if isinstance(value, dict) else None
 
 
 def _same(one: Any, other: Any) -> bool:

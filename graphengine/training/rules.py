@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,17 +67,22 @@ class WrittenRule(NamedTuple):
         """
         if shipped_rules().get(self.function.name) is self.function:
             return []
+        found = self._first_found(attributes, kinds, limits)
+        if not self.source:
+            return [replace(each, pointer=self._place(each.pointer or "")) for each in found]
+        return list(self.source.locate(found).problems) if found or self.source.problems else []
+
+    def _first_found(self, attributes: Mapping[str, Any], kinds: Iterable[ArrayType], limits: Limits) -> list[Problem]:
+        """What is wrong with the rule for the first types, as many of them as are checked; pointers into the rule."""
+        written = sum(len(each.nodes) for each in (self.function, *self.function.functions.values()))
         found: list[Problem] = []
         left = _MOST_CHECKED
         for kind in kinds:
             graph, found = checked_graph(self.function, attributes, kind, self.gaps, limits)
-            left -= sum(len(each.nodes) for each in (self.function, *self.function.functions.values()))
-            left -= len(graph.nodes) if graph else 0
+            left -= written + (len(graph.nodes) if graph else 0)
             if found or left < 0:
                 break
-        if self.source:
-            return list(self.source.locate(found).problems) if found or self.source.problems else []
-        return [replace(each, pointer=self._place(each.pointer or "")) for each in found]
+        return found
 
     def _place(self, pointer: str) -> str:
         """A pointer into the rule as one into its file; a rule in a model calls the functions of the model."""
@@ -175,45 +180,67 @@ def optimizer_problems(rule: FunctionFile, optimizer: OptimizerDocument, gaps: G
 
 def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: Gaps) -> list[Problem]:
     """What is wrong with the attributes that an optimizer gives a rule; pointers into the model file."""
-    problems: list[Problem] = []
-    for name, value in attributes.items():
-        if len(problems) > MOST_REPORTED:
-            return problems
-        pointer = make_pointer(("training", "optimizer", name))
-        if name not in rule.attributes:
-            if gaps.hide(name, "attributes"):
-                continue
-            near = nearest(name, [*rule.attributes, *OptimizerDocument.model_fields])
-            hint = did_you_mean(near or name, [near] if near else rule.attributes, f"attributes of '{rule.name}'")
-            problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer, at_key=True))
-        elif not is_number(value):
-            problems.append(Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer))
-        elif is_inexact(value):
-            problems.append(Problem("GE125", f"{INEXACT}, such as {value}", None, pointer))
+    given = (_given_problems(rule, name, value, gaps) for name, value in attributes.items())
+    problems = _first(itertools.chain.from_iterable(given))
+    return problems if len(problems) > MOST_REPORTED else [*problems, *_missing_attributes(rule, attributes)]
+
+
+def _first(problems: Iterable[Problem]) -> list[Problem]:
+    """As many problems as show that there are too many to report."""
+    return list(itertools.islice(problems, MOST_REPORTED + 1))
+
+
+def _given_problems(rule: FunctionFile, name: str, value: Any, gaps: Gaps) -> Iterator[Problem]:
+    """What is wrong with an attribute that an optimizer gives."""
+    pointer = make_pointer(("training", "optimizer", name))
+    if name not in rule.attributes:
+        if not gaps.hide(name, "attributes"):
+            yield Problem("GE110", f"unknown key '{name}'", _meant(rule, name), pointer, at_key=True)
+    elif not is_number(value):
+        yield Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer)
+    elif is_inexact(value):
+        yield Problem("GE125", f"{INEXACT}, such as {value}", None, pointer)
+
+
+def _meant(rule: FunctionFile, name: str) -> str:
+    """A hint at the attribute or key of an optimizer that was meant."""
+    near = nearest(name, [*rule.attributes, *OptimizerDocument.model_fields])
+    return did_you_mean(near or name, [near] if near else rule.attributes, f"attributes of '{rule.name}'")
+
+
+def _missing_attributes(rule: FunctionFile, attributes: Container[str]) -> Iterator[Problem]:
     for name, document in rule.attributes.items():
         if document.required and name not in attributes:
             message = f"update rule '{rule.name}' needs the attribute '{name}'"
-            problems.append(Problem("GE111", message, None, "/training/optimizer"))
-    return problems
+            yield Problem("GE111", message, None, "/training/optimizer")
 
 
 def checked_graph(
     rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits = DEFAULT
 ) -> tuple[Graph | None, list[Problem]]:
     """The graph of a rule for parameters of one type, and what is wrong with the rule; pointers into the rule."""
-    graph, shapes = None, list(itertools.islice(_shape_problems(rule, kind, limits.array_bytes), MOST_REPORTED + 1))
+    shapes = _first(_shape_problems(rule, kind, limits.array_bytes))
     checks = (_input_problems(rule), _output_problems(rule, gaps), _attribute_problems(rule, gaps))
-    problems = [problem for check in checks for problem in itertools.islice(check, MOST_REPORTED + 1)]
+    problems = list(itertools.chain(*map(_first, checks)))
     if not gaps.names["inputs"] & {"parameter", "gradient"}:
         problems += shapes
+    graph = None
     if rule.outputs and not shapes:
-        graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
-        known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
-        unsure = naming_others(rule.nodes, known)
-        problems += [each for each in found if each.code != "GE213" or each.node not in unsure]
-        problems += _type_problems(rule, graph, kind)
+        graph, found = _graph_of(rule, attributes, kind, gaps, limits)
+        problems += found
     prefix = f"update rule '{rule.name}': "
     return graph, [replace(problem, message=prefix + problem.message) for problem in problems]
+
+
+def _graph_of(
+    rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits
+) -> tuple[Graph, list[Problem]]:
+    """The graph of a rule whose shapes fit, and what is wrong with its nodes and the types of its outputs."""
+    graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
+    known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
+    unsure = naming_others(rule.nodes, known)
+    problems = [each for each in found if each.code != "GE213" or each.node not in unsure]
+    return graph, [*problems, *_type_problems(rule, graph, kind)]
 
 
 def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
@@ -222,22 +249,27 @@ def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
         hint = "a rule keeps a value in an input with an initializer"
         yield Problem("GE112", f"it cannot make parameter '{name}'", hint, make_pointer(("parameters", name)))
     for name, document in rule.inputs.items():
-        pointer = make_pointer(("inputs", name)) if (found := [*_input_faults(name, document)]) else None
-        for code, message, remedy in found:
-            yield Problem(code, message, remedy, pointer, at_key=code == "GE210")
+        for code, message, remedy in _input_faults(name, document):
+            yield Problem(code, message, remedy, make_pointer(("inputs", name)), at_key=code == "GE210")
 
 
 def _input_faults(name: str, document: FunctionInputDocument) -> Iterator[tuple[str, str, str | None]]:
-    """What is wrong with an input of a rule: codes, messages and hints."""
+    """What an input of a rule may not have: codes, messages and hints."""
     if document.trailing_shape is not None:
         yield "GE112", f"input '{name}' of an update rule has no trailing_shape", None
     if document.optional:
         yield "GE112", f"input '{name}' is given at each update and cannot be optional", None
     if name in ARGUMENTS and document.initializer:
         yield "GE112", f"input '{name}' is given to the rule and has no initializer", None
-    elif isinstance(document.initializer, FromDataInitializer):
+    elif name not in ARGUMENTS:
+        yield from _slot_faults(name, document)
+
+
+def _slot_faults(name: str, document: FunctionInputDocument) -> Iterator[tuple[str, str, str | None]]:
+    """What is wrong with the initializer of what a rule keeps."""
+    if isinstance(document.initializer, FromDataInitializer):
         yield "GE304", f"input '{name}': a rule has no rows to compute an initializer from", None
-    elif name not in ARGUMENTS and not document.initializer:
+    elif not document.initializer:
         hint = f"{did_you_mean(name, ARGUMENTS, 'inputs')}; a slot has an initializer"
         yield "GE210", f"nothing gives input '{name}' a value", hint
 
@@ -245,9 +277,17 @@ def _input_faults(name: str, document: FunctionInputDocument) -> Iterator[tuple[
 def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
     """Outputs that replace nothing, and what no output replaces."""
     replaced = ["parameter", *(name for name in slots_of(rule) if name not in ARGUMENTS)]
+    yield from _missing_outputs(rule, replaced, gaps)
+    yield from _unknown_outputs(rule, replaced, gaps)
+
+
+def _missing_outputs(rule: FunctionFile, replaced: Sequence[str], gaps: Gaps) -> Iterator[Problem]:
     for name in replaced:
         if name not in rule.outputs and not gaps.hide(name, "outputs"):
             yield Problem("GE111", f"output '{name}' is missing: it gives the new value", None, "/outputs")
+
+
+def _unknown_outputs(rule: FunctionFile, replaced: Sequence[str], gaps: Gaps) -> Iterator[Problem]:
     known = {*replaced, HOLE}
     for name in rule.outputs:
         if name not in known and not gaps.hide(name, "inputs"):
@@ -268,18 +308,22 @@ def _attribute_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
 def _shape_problems(rule: FunctionFile, kind: ArrayType, most: int) -> Iterator[Problem]:
     """Declared shapes that what the rule is given does not have, and shapes of slots that are not known."""
     for name in ARGUMENTS:
-        document, given = rule.inputs.get(name), () if name in SCALARS else kind.shape
-        if document is None or document.shape is None:
-            continue
-        try:
-            bind_sizes({name: given}, {name: ArrayType(tuple(document.shape), kind.dtype)})  # type: ignore[dict-item]
-        except GraphEngineError as error:
-            yield Problem("GE302", error.problems[0].message, None, make_pointer(("inputs", name, "shape")))
+        shape = rule.inputs[name].shape if name in rule.inputs else None
+        if shape is not None:
+            given = () if name in SCALARS else kind.shape
+            yield from _shape_problem(name, ArrayType(tuple(shape), kind.dtype), given)
     sizes = _sizes(rule, kind)
     for name, slot in slots_of(rule).items():
         message = _slot_misfit(name, slot.shape or (), sizes, most)
         if message:
             yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
+
+
+def _shape_problem(name: str, declared: ArrayType, given: Any) -> Iterator[Problem]:
+    try:
+        bind_sizes({name: given}, {name: declared})
+    except GraphEngineError as error:
+        yield Problem("GE302", error.problems[0].message, None, make_pointer(("inputs", name, "shape")))
 
 
 def _slot_misfit(name: str, shape: Sequence[Any], sizes: Mapping[str, int], most: int) -> str | None:
@@ -293,9 +337,9 @@ def _slot_misfit(name: str, shape: Sequence[Any], sizes: Mapping[str, int], most
 
 def _type_problems(rule: FunctionFile, graph: Graph, kind: ArrayType) -> Iterator[Problem]:
     """Outputs that cannot replace what they are to replace."""
+    types = {**graph.types, "parameter": kind}
     for name, value in graph.outputs.items():
-        expected = kind if name == "parameter" else graph.types.get(name)
-        got = graph.types.get(value)
+        expected, got = types.get(name), graph.types.get(value)
         if expected and got and (got.shape, got.array_dtype) != (expected.shape, expected.array_dtype):
             what = "the parameter" if name == "parameter" else "its slot"
             pointer = make_pointer(("outputs", name))

@@ -102,13 +102,19 @@ def state_of(document: TrainingStateDocument, files: TensorFiles) -> tuple[State
 
 def _walked(value: Any, place: Place, leaf: Callable[[Place, Any], Any]) -> Any:
     """A state or its document in another form: what `leaf` makes of each number, array and null."""
-    if isinstance(value, Document) and not isinstance(value, (ArrayDocument, ExternalValue)):
-        value = {name: getattr(value, name) for name in type(value).model_fields}
+    value = _opened(value)
     if isinstance(value, Mapping):
         return {name: _walked(item, (*place, name), leaf) for name, item in value.items()}
     if isinstance(value, list):
         return [_walked(item, (*place, index), leaf) for index, item in enumerate(value)]
-    return leaf(place, np.asarray(value) if isinstance(value, np.generic) else value)
+    return leaf(place, value)
+
+
+def _opened(value: Any) -> Any:
+    """A document, but of an array, as a mapping; a scalar of NumPy as an array."""
+    if isinstance(value, Document) and not isinstance(value, (ArrayDocument, ExternalValue)):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _inline(array: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -187,16 +193,21 @@ def _history_faults(history: Mapping[str, Any], layout: StateLayout, iteration: 
     for part, seen in (("iterations", iteration), ("epochs", complete)):
         if history[part]["seen"] != seen:
             yield ("history", part, "seen"), f"after iteration {iteration} it must be {seen}"
+    yield from _columns_faults(iterations, layout)
+    yield from _column_faults(epochs, epochs["losses"], (), ("history", "epochs", "losses"))
+    yield from _length_faults(checks, len(checks["rows"]), ("history", "checks", "rows"))
+    for index, check in enumerate(checks["rows"]):
+        yield from _check_faults(check, layout.checked, iteration, ("history", "checks", "rows", index))
+
+
+def _columns_faults(iterations: Mapping[str, Any], layout: StateLayout) -> Iterator[Fault]:
+    """Columns of loss, gradient norm and recorded parameters that are too many, too few, or of another form."""
     rows = [(), (), *(layout.carried[name].shape for name in layout.recorded)]
     columns, place = iterations["columns"], ("history", "iterations", "columns")
     if len(columns) != len(rows):
         yield place, f"it has {counted(len(columns), 'column')}, must have {len(rows)}"
     for index, (column, row) in enumerate(zip(columns, rows, strict=False)):
         yield from _column_faults(iterations, column, row, (*place, index))
-    yield from _column_faults(epochs, epochs["losses"], (), ("history", "epochs", "losses"))
-    yield from _length_faults(checks, len(checks["rows"]), ("history", "checks", "rows"))
-    for index, check in enumerate(checks["rows"]):
-        yield from _check_faults(check, layout.checked, iteration, ("history", "checks", "rows", index))
 
 
 def _column_faults(part: Mapping[str, Any], column: Any, row: Shape, place: Place) -> Iterator[Fault]:

@@ -93,14 +93,18 @@ class Stepper:
         self._accumulation: Accumulation | None = None
         self.sharding: Sharding | None = None
         """What computes gradients in shards, for which there may be workers."""
-        if training.shard_rows is not None:
-            from graphengine.training.sharding import Sharding  # few trainings need it
+        if training.is_in_parts:
+            self._divide(training)
 
-            self._accumulation = self.sharding = Sharding(graph, training, compiled, batches)
-        elif training.accumulate > 1:
-            from graphengine.training.accumulation import Accumulation
+    def _divide(self, training: TrainingDocument) -> None:
+        """Prepare gradients of parts of the batches, as few trainings need them."""
+        from graphengine.training.accumulation import Accumulation
+        from graphengine.training.sharding import Sharding
 
-            self._accumulation = Accumulation(graph, training, compiled, batches)
+        if training.shard_rows is None:
+            self._accumulation = Accumulation(self.graph, training, self._compiled, self.batches)
+        else:
+            self._accumulation = self.sharding = Sharding(self.graph, training, self._compiled, self.batches)
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         carried = _copies({name: values[name] for name in self.step.carried.values() if name in values})
@@ -158,12 +162,8 @@ class Stepper:
             GE601 when a loss, gradient, parameter or slot is not finite; `carried` then has the last finite values.
         """
         self.began = time.perf_counter()
-        by_reference = self.reference or self.check_finite
-        run = self._run_reference if by_reference else self._run_parts if self._accumulation else self._run_plan
         try:
-            sums = run(chunk, flags, rows, total)
-            if self._has_no_number(sums) and run == self._run_plan:
-                sums = self._run_again(chunk, total)
+            sums = self._sums(chunk, flags, rows, total)
         except BaseException as error:  # an interruption also leaves values that belong to no iteration
             self._carried = _copies(self._last)
             if isinstance(error, GraphEngineError) or not isinstance(error, Exception):
@@ -173,6 +173,13 @@ class Stepper:
             self._replay(chunk)
         self._last = _copies(self._carried)
         return sums, self._packing.unpack(self._last)
+
+    def _sums(self, chunk: Chunk, flags: Sequence[int], rows: list[Row], total: float) -> list[LossSum]:
+        """The sums of the losses, by the way in which this training runs."""
+        if self.reference or self.check_finite:
+            return self._run_reference(chunk, flags, rows, total)
+        run = self._run_parts if self._accumulation else self._run_plan
+        return run(chunk, flags, rows, total)
 
     @cached_property
     def _learned(self) -> list[str]:
@@ -248,7 +255,8 @@ class Stepper:
 
     def _run_plan(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float) -> list[LossSum]:
         recorded = (*self._recorded, *self.step.carried) if self._gives_values else self._recorded
-        return [LossSum(each) for each in self._loop(chunk, flags, recorded, rows, total)]
+        sums = [LossSum(each) for each in self._loop(chunk, flags, recorded, rows, total)]
+        return self._run_again(chunk, total) if self._has_no_number(sums) else sums
 
     def _run_again(self, chunk: Chunk, total: float) -> list[LossSum]:
         """The sums of a chunk in which a loss is no number, by another run of it that gives each loss."""
@@ -317,17 +325,26 @@ class Stepper:
         for iteration, (parts, keep) in enumerate(zip(chunk.parts(), flags, strict=True), chunk.done + 1):
             rate, batches = self.rate(iteration), list(parts)
             loss, found = self._accumulation.run(batches, {**self.fixed, **self._carried}, iteration, rate)
-            is_finite = math.isfinite(loss) and all(map(all_finite, found.values()))
-            if not is_finite and not self._counts_nothing(loss, found, [batch for batch, _ in batches]):
-                values = self._packing.unpack(found, "new_")
-                first = next((name for name, value in values.items() if not all_finite(value)), self.step.loss)
-                raise self._diverged(iteration, f"'{first}' became non-finite first")
+            self._require_finite(iteration, loss, found, (batch for batch, _ in batches))
             found[self.step.loss] = loss
             self._carried.update({source: found[name] for name, source in self.step.carried.items()})
             self._last = self.carried
             if keep:
-                rows.append(tuple(_plain(found[name]) for name in self._recorded))
+                rows.append(self._row(found))
             yield loss
+
+    def _row(self, outputs: Mapping[str, Any]) -> Row:
+        return tuple([_plain(outputs[name]) for name in self._recorded])
+
+    def _require_finite(
+        self, iteration: int, loss: float, found: Mapping[str, Any], batches: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Refuse numbers that are not finite, but for a loss of parts of which no sample counts."""
+        is_finite = math.isfinite(loss) and all(map(all_finite, found.values()))
+        if not is_finite and not self._counts_nothing(loss, found, batches):
+            values = self._packing.unpack(found, "new_")
+            first = next((name for name, value in values.items() if not all_finite(value)), self.step.loss)
+            raise self._diverged(iteration, f"'{first}' became non-finite first")
 
     # ------------------------------------------------------------ reference
 
@@ -349,7 +366,7 @@ class Stepper:
                 raise self._diverged(number, *self._first_non_finite(slots))
             outputs = self._outputs(slots)
             if keep:
-                rows.append(tuple(_plain(outputs[name]) for name in self._recorded))
+                rows.append(self._row(outputs))
             self._carried = self._next(outputs)
             loss = float(outputs[self.step.loss])
             yield loss if not math.isnan(loss) or self._counts_nothing(loss, outputs, [batch]) else math.inf

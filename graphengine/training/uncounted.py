@@ -30,8 +30,7 @@ class Denominators:
             expanded = dead_code(expand(expanded))
         learned = _dependent(expanded, [*graph.trainable, *graph.state])
         data = _dependent(expanded, graph.inputs) - learned
-        divisors = [node.inputs[1] for node in expanded.nodes if node.op == "div" and node.node.is_core]
-        self._names = [str(name) for name in dict.fromkeys(divisors) if name in data]
+        self._names = [str(name) for name in _divisors(expanded) if name in data]
         self._executor = Executor(expanded)
         self._schedule = self._executor.forward_schedule(self._names)
 
@@ -40,6 +39,10 @@ class Denominators:
         known = {name: value for name, value in values.items() if name in self._executor.slot_of}
         slots = self._executor.forward(known, self._schedule)
         return any(np.any(slots[self._executor.slot_of[name]] == 0) for name in self._names)
+
+
+def _divisors(graph: Graph) -> dict[Operand, None]:
+    return dict.fromkeys(node.inputs[1] for node in graph.nodes if node.op == "div" and node.node.is_core)
 
 
 def _dependent(graph: Graph, sources: Iterable[str]) -> set[Operand]:

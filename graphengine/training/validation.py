@@ -6,7 +6,7 @@ Checks, and checkpoints, are due after so many iterations or epochs (`Every`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ class EarlyStopping:
 
 def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: bool = False) -> list[Problem]:
     """What does not fit together in a training section; `has_validation` says that a caller hands data over."""
-    problems, validation, early = metric_problems(training), training.validation, training.early_stopping
+    problems, validation = metric_problems(training), training.validation
     if training.accumulate > 1 and training.batch_size is None:
         message = "'accumulate' needs a 'batch_size': it sets how many batches make an iteration"
         problems.append(Problem("GE112", message, None, "/training/accumulate"))
@@ -102,20 +102,23 @@ def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: 
         problems.append(Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation"))
     if validation:
         problems += _label_problems(validation, graph)
-    if early:
+    if training.early_stopping:
         names = [LOSS, *checked_outputs(training, apart=has_validation or validation is not None)]
-        pointer = "/training/early_stopping/monitor"
-        kind = graph.types.get(graph.meaning(training.metrics.get(early.monitor, "")))
-        if early.monitor not in names:
-            message = f"early stopping monitors '{early.monitor}', which no check computes"
-            problems.append(Problem("GE210", message, did_you_mean(early.monitor, names, "computed"), pointer))
-        elif kind is not None and kind.shape != ():
-            problems.append(
-                Problem(
-                    "GE112", f"'{early.monitor}' is {kind}, and only a single number can be monitored", None, pointer
-                )
-            )
+        problems += _monitor_problems(training.early_stopping.monitor, training, graph, names)
     return problems
+
+
+def _monitor_problems(
+    monitor: str, training: TrainingDocument, graph: Graph, names: Sequence[str]
+) -> Iterator[Problem]:
+    """What is wrong with what early stopping monitors; `names` are those that a check computes."""
+    pointer = "/training/early_stopping/monitor"
+    kind = graph.types.get(graph.meaning(training.metrics.get(monitor, "")))
+    if monitor not in names:
+        message = f"early stopping monitors '{monitor}', which no check computes"
+        yield Problem("GE210", message, did_you_mean(monitor, names, "computed"), pointer)
+    elif kind is not None and kind.shape != ():
+        yield Problem("GE112", f"'{monitor}' is {kind}, and only a single number can be monitored", None, pointer)
 
 
 def _label_problems(section: ValidationDocument, graph: Graph) -> Iterator[Problem]:
@@ -128,8 +131,13 @@ def _label_problems(section: ValidationDocument, graph: Graph) -> Iterator[Probl
             yield Problem("GE112", message, None, pointer, at_key=True)
         elif len(given) > 1:
             yield Problem("GE112", "give either 'stratify' or 'group'", None, pointer, at_key=True)
-        elif name in graph.inputs and not is_label(graph.inputs[name]):
+        elif _is_no_label(name, graph):
             yield Problem("GE112", f"{key}: {not_a_label(name, graph)}", None, pointer)
+
+
+def _is_no_label(name: str, graph: Graph) -> bool:
+    """Whether there is an input of that name, and samples cannot be split by it."""
+    return name in graph.inputs and not is_label(graph.inputs[name])
 
 
 def is_label(declared: Input) -> bool:

@@ -21,7 +21,7 @@ from graphengine.ops.families.selection import Slice
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.norms import SMALLEST
 from graphengine.ops.registry import OPS
-from graphengine.ops.shapes import PythonNumber
+from graphengine.ops.shapes import ArrayType, PythonNumber
 from graphengine.transform.passes import optimize
 
 Kernel: TypeAlias = Callable[..., Any]
@@ -31,12 +31,15 @@ MOST_PLACES = 2**24
 
 def kernel_of(instruction: Instruction) -> Kernel | None:
     """Return what computes the results of an instruction, in their dtypes; None if the table lacks it."""
-    pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
-    kinds = [*instruction.types, *(kind for of, kind in pairs if isinstance(of, str) and kind is not None)]
-    if not instruction.is_core or any(None in kind.shape or kind.dtype is PythonNumber.INT for kind in kinds):
+    if not instruction.is_core or any(map(_is_open, [*instruction.types, *instruction.value_types])):
         return None
-    made = KERNELS[instruction.op](instruction) if instruction.op in KERNELS else _by_name(instruction)
+    made = KERNELS.get(instruction.op, _by_name)(instruction)
     return None if made is None else _typed(made, [kind.array_dtype for kind in instruction.types])
+
+
+def _is_open(kind: ArrayType) -> bool:
+    """Whether a value is a size, or has one that is known only when it runs."""
+    return None in kind.shape or kind.dtype is PythonNumber.INT
 
 
 def _typed(kernel: Kernel, dtypes: list[Any]) -> Kernel:
@@ -59,8 +62,7 @@ def _by_name(instruction: Instruction) -> Kernel | None:
 
 def _fits(instruction: Instruction) -> bool:
     """Whether Python's integers are in the range of an array of integers beside them: jax drops their upper bits."""
-    pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
-    dtypes = [kind.array_dtype for of, kind in pairs if isinstance(of, str) and kind is not None]
+    dtypes = [kind.array_dtype for kind in instruction.value_types]
     if not dtypes or np.result_type(*dtypes).kind not in "iu":
         return True
     range_of = np.iinfo(np.result_type(*dtypes))
@@ -158,8 +160,8 @@ def sum_to(instruction: Instruction) -> Kernel:
     extra = len(shape) - len(wanted)
     if extra < 0 or _size(shape) < _size(wanted):
         return lambda x, sizes=None: jnp.broadcast_to(x, wanted)
-    axes = [axis for axis, size in enumerate(shape) if axis < extra or (wanted[axis - extra] == 1 and size != 1)]
-    return lambda x, sizes=None: jnp.sum(x, axis=tuple(axes)).reshape(wanted)
+    stretched = [axis for axis in range(extra, len(shape)) if wanted[axis - extra] == 1 != shape[axis]]
+    return lambda x, sizes=None: jnp.sum(x, axis=(*range(extra), *stretched)).reshape(wanted)
 
 
 def reshaped(instruction: Instruction) -> Kernel:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphengine.backends.jax.xla_parts import CompiledPart, Values, computed
+from graphengine.backends.jax.xla_parts import CompiledPart, Values, computed, made_by
 from graphengine.backends.protocol import Rounds
 from graphengine.ir.graph import Graph
 
@@ -52,19 +52,15 @@ class DeviceLoops:
     ) -> Values:
         """Run the rounds of a group and return the values after it; `add` gets each loss, `record` the kept rows."""
         constant, tables, numbers = self._columns(rounds, fed)
-        stays = sum(table.nbytes for table in tables.values()) <= TABLE_BYTES
-        block, loop = self._block([*recorded, *(() if stays else tables)]), self._loop_of(tuple(recorded))
+        moving = [] if _stay(tables) else list(tables)
+        block, loop = self._block([*recorded, *moving]), self._loop_of(tuple(recorded))
         for start in range(0, len(rounds.flags), block):
             keep, count = _padded(rounds.flags[start : start + block], block)
-            first = rounds.first + start
-            if stays:
-                rows = {name: self._table(name, each) for name, each in tables.items()}
-            else:
-                rows = self._filled_all(tables, slice(first, first + count), len(keep))
+            first, rows = self._rows(tables, rounds.first + start, count, len(keep))
             counted = self._filled_all(numbers, slice(start, start + count), len(keep))
             state = {name: values[name] for name in self._replaced}
             kept = {name: each for name, each in {**values, **constant}.items() if name not in state}
-            state, found = loop(count, first if stays else 0, state, kept, rows, counted, keep)
+            state, found = loop(count, first, state, kept, rows, counted, keep)
             values = {**values, **state}
             _record([np.asarray(each)[:count] for each in found], keep[:count], record, add)
         return values
@@ -75,9 +71,15 @@ class DeviceLoops:
         """What is fed: values that stay the same, tables whose rows are read, and lists of what is computed."""
         columns = dict(zip(fed, rounds.values(), strict=True))
         constant = {name: self._host(name, next(iter(each))) for name, each in columns.items() if _is_one(each)}
-        moving = {name: rounds.table(name) for name in fed if name not in constant}
-        tables = {name: table for name, table in moving.items() if table is not None}
-        return constant, tables, {name: list(columns[name]) for name, table in moving.items() if table is None}
+        tables = _tables(rounds, [name for name in fed if name not in constant])
+        known = {*constant, *tables}
+        return constant, tables, {name: list(column) for name, column in columns.items() if name not in known}
+
+    def _rows(self, tables: Mapping[str, Any], first: int, count: int, length: int) -> tuple[int, dict[str, Any]]:
+        """Tables that have `count` batches from `first` on, and its place in them; whole ones stay on the device."""
+        if _stay(tables):
+            return first, {name: self._table(name, each) for name, each in tables.items()}
+        return 0, self._filled_all(tables, slice(first, first + count), length)
 
     def _filled_all(self, columns: Mapping[str, Any], rows: slice, length: int) -> dict[str, Any]:
         """These rows of columns, each filled up to a length."""
@@ -135,7 +137,7 @@ class DeviceLoops:
     def _step(self, recorded: tuple[str, ...]) -> Callable[[Values, Any], Values]:
         """One iteration; what only a record needs, such as the norm of the gradient, is computed only for one."""
         always, sometimes = self._part.split([recorded[0], *self._replaced.values()])
-        made = {name for _, each in sometimes for name in each.outputs}
+        made = made_by(sometimes)
         asked = [name for name in recorded if name in made]
 
         def step(values: Values, is_kept: Any) -> Values:
@@ -155,6 +157,18 @@ class DeviceLoops:
         """Zeros of the type of a value, or room for so many of it."""
         kind = self._graph.types[name]
         return self._jax.numpy.zeros((*room, *kind.shape), kind.array_dtype)
+
+
+def _tables(rounds: Rounds, names: Iterable[str]) -> dict[str, Any]:
+    """The tables of those names that have one."""
+    found = {name: rounds.table(name) for name in names}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _stay(tables: Mapping[str, Any]) -> bool:
+    """Whether tables stay on the device as a whole."""
+    nbytes: int = sum(table.nbytes for table in tables.values())
+    return nbytes <= TABLE_BYTES
 
 
 def _padded(flags: Sequence[Any], block: int) -> tuple[Any, int]:
@@ -180,6 +194,11 @@ def _record(
     for loss in found[0].tolist():
         add(loss)
     chosen = np.flatnonzero(keep)
-    columns = [each[chosen].tolist() if each.dtype == np.float64 and each.ndim == 1 else each[chosen] for each in found]
-    for row in zip(*columns, strict=True):
-        record(tuple([each if isinstance(each, float) else np.copy(each)[()] for each in row]))
+    for row in zip(*[_listed(each[chosen]) for each in found], strict=True):
+        record(row)
+
+
+def _listed(column: Any) -> list[Any]:
+    """The values of a column as they are recorded: a double as a Python float."""
+    is_floats = column.dtype == np.float64 and column.ndim == 1
+    return column.tolist() if is_floats else [np.copy(each)[()] for each in column]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -21,10 +22,10 @@ class CompiledPart:
     def __init__(self, steps: Sequence[KernelStep], later: set[Any]) -> None:
         self.steps = steps
         self.is_compiled = steps[0][0] is not None
-        made = {name for _, each in steps for name in each.outputs}
-        read = [of for _, each in steps for of in each.inputs if isinstance(of, str) and of not in made]
-        self.inputs = tuple(dict.fromkeys(read))
-        self.outputs = tuple(name for _, each in steps for name in each.outputs if name in later)
+        made = made_by(steps)
+        read = dict.fromkeys(itertools.chain.from_iterable(each.values for _, each in steps))
+        self.inputs = tuple(of for of in read if of not in made)
+        self.outputs = tuple(name for name in made if name in later)
 
     def traced(self, values: Mapping[str, Any]) -> Values:
         """Compute the outputs from the inputs, on arrays of jax or while it traces."""
@@ -44,9 +45,14 @@ class CompiledPart:
         needed, always = set(targets), []
         for kernel, step in reversed(self.steps):
             if not needed.isdisjoint(step.outputs):
-                needed.update(of for of in step.inputs if isinstance(of, str))
+                needed.update(step.values)
                 always.append((kernel, step))
         return always[::-1], [each for each in self.steps if needed.isdisjoint(each[1].outputs)]
+
+
+def made_by(steps: Iterable[KernelStep]) -> dict[str, None]:
+    """Return the names of what steps compute, in order."""
+    return dict.fromkeys(itertools.chain.from_iterable(each.outputs for _, each in steps))
 
 
 def _in_numpy(value: Any) -> Any:

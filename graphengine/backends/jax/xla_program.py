@@ -7,6 +7,7 @@ Double precision is switched on where this backend computes, and nowhere else.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -16,7 +17,7 @@ import numpy as np
 
 from graphengine.backends.jax.xla_loops import DeviceLoops
 from graphengine.backends.jax.xla_parts import Values, parts_of
-from graphengine.backends.protocol import CodeListing, Instruction, Rounds
+from graphengine.backends.protocol import CodeListing, Instruction, Rounds, sources_of
 from graphengine.errors import ExecutionError, UsageError
 from graphengine.extras import optional, require
 from graphengine.ir.graph import Graph
@@ -68,10 +69,9 @@ class JaxProgram:
         self.floats: frozenset[str] = frozenset()
         self.nbytes = 0
         self._parts = parts_of(graph)
-        steps = [step for part in self._parts for step in part.steps]
-        self.lacking = [each for kernel, each in steps if kernel is None]
-        used = {name for _, each in steps for name in each.inputs} | {*self.outputs.values(), *self.carried.values()}
-        self.sources = tuple(name for name in graph.sources if name in used)
+        self._steps = list(itertools.chain.from_iterable(part.steps for part in self._parts))
+        self.lacking = [each for kernel, each in self._steps if kernel is None]
+        self.sources = sources_of(graph, carried)
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     @cached_property
@@ -128,8 +128,7 @@ class JaxProgram:
         run = self._in_python if self.lacking else self._device_loops.run
         outputs = [self.outputs[name] for name in recorded]
         with self._computing():
-            found = {name: values[name] for name in self.sources if name not in fed}
-            found = {name: self._placed(name, value) for name, value in found.items()}
+            found = {name: self._placed(name, values[name]) for name in self.sources if name not in fed}
             for total, rounds in groups:
                 group = _GroupTotal(total)
                 found = run(found, rounds, fed, outputs, record, group.add)
@@ -139,17 +138,10 @@ class JaxProgram:
     def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing:
         """The instructions, and which of them run in NumPy."""
         names: dict[str, str] = {name: f"v{place}" for place, name in enumerate(self.sources)}
-        in_numpy = {each.outputs for each in self.lacking}
-        lines = []
-        for each in (step for part in self._parts for _, step in part.steps):
-            operands = [names[of] if isinstance(of, str) else repr(of) for of in each.inputs]
-            made = [f"v{len(names) + place}" for place in range(len(each.outputs))]
-            names |= zip(each.outputs, made, strict=True)
-            line = f"{', '.join(made)} = {each.op}({', '.join(operands)})"
-            lines.append(line + "  # runs in NumPy" * (each.outputs in in_numpy))
+        lines = [_line(each, names) + "  # runs in NumPy" * (kernel is None) for kernel, each in self._steps]
         ops = ", ".join(sorted({each.op for each in self.lacking}))
         what = f"this but for what runs in NumPy around it: {ops}" if ops else "this as one"
-        return CodeListing("\n".join([f"# XLA compiles {what}", *lines]), {made: name for name, made in names.items()})
+        return CodeListing("\n".join([f"# XLA compiles {what}", *lines]), dict(zip(names.values(), names, strict=True)))
 
     def _placed(self, name: str, value: Any) -> Any:
         """A value on the device; what the last chunk left there is there still."""
@@ -184,6 +176,14 @@ class JaxProgram:
             if keep:
                 record(tuple([_plain(np.array(found[name])) for name in recorded]))
         return values
+
+
+def _line(each: Instruction, names: dict[str, str]) -> str:
+    """An instruction as text; its results get names."""
+    operands = [names[of] if isinstance(of, str) else repr(of) for of in each.inputs]
+    made = [f"v{len(names) + place}" for place in range(len(each.outputs))]
+    names |= zip(each.outputs, made, strict=True)
+    return f"{', '.join(made)} = {each.op}({', '.join(operands)})"
 
 
 class _GroupTotal:

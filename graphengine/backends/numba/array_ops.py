@@ -7,7 +7,7 @@ at a time, and their bits are those of the numpy backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,12 +34,11 @@ VIEWS: Mapping[str, str] = {"expand_dims": "{0}", "squeeze": "{0}", "reshape": "
 
 def computed_in(instruction: Instruction) -> np.dtype[Any] | None:
     """Return the dtype that an expression computes in; None if loops have none for it."""
-    (kind, *further), operands = instruction.types, instruction.operand_types
-    chosen = operands[1:] if instruction.op in CHOICES else operands
-    if further or None in operands or not instruction.is_core:
+    kind, *further = instruction.types
+    if further or None in instruction.operand_types or not instruction.is_core:
         return None
     if instruction.op in COMPARISONS:
-        return _common([each for each in chosen if each is not None])
+        return _common(instruction.value_types)
     return kind.dtype if kind.dtype in CASTS else None  # type: ignore[return-value]
 
 
@@ -51,22 +50,28 @@ def _common(kinds: list[ArrayType]) -> np.dtype[Any] | None:
 
 def element(instruction: Instruction, *, for_rows: bool = False) -> str | None:
     """Return the expression for an element of the result, with {0}, {1} for those of the operands."""
-    dtype, table = computed_in(instruction), FOR_ROWS if for_rows else ELEMENTS
+    dtype = computed_in(instruction)
     if dtype is None:
         return None
-    (kind,) = instruction.types
+    text = _in_doubles(instruction, _converted(instruction, dtype), FOR_ROWS if for_rows else ELEMENTS)
+    is_rounded = instruction.types[0].dtype == np.float32
+    return f"{CASTS[dtype]}({text})" if text is not None and is_rounded else text
+
+
+def _in_doubles(instruction: Instruction, operands: Sequence[str], table: Mapping[str, str]) -> str | None:
+    """The expression without the rounding of its result, None if there is none."""
     if instruction.op in COMPARISONS:
-        return COMPARISONS[instruction.op][0].format(*_converted(instruction, dtype))
+        return COMPARISONS[instruction.op][0].format(*operands)
     if instruction.op in CHOICES:
-        condition = instruction.operand_types[0]
-        if condition is None or condition.dtype != np.bool_:
-            return None
-        text = CHOICES[instruction.op][0].format("{0}", *_converted(instruction, dtype)[1:])
-    elif instruction.op in table:
-        text = table[instruction.op].format(*_converted(instruction, dtype))
-    else:
+        return _chosen(instruction, operands)
+    return table[instruction.op].format(*operands) if instruction.op in table else None
+
+
+def _chosen(instruction: Instruction, operands: Sequence[str]) -> str | None:
+    condition = instruction.operand_types[0]
+    if condition is None or condition.dtype != np.bool_:
         return None
-    return text if kind.dtype == np.float64 else f"{CASTS[dtype]}({text})"
+    return CHOICES[instruction.op][0].format("{0}", *operands[1:])
 
 
 def _converted(instruction: Instruction, dtype: np.dtype[Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.backends.numpy.calls import values_of
-from graphengine.backends.numpy.scalars import COMPARISONS, is_float, is_scalar, safe_hypot
+from graphengine.backends.numpy.scalars import COMPARISONS, gives_float, is_exact, is_float, safe_hypot
 from graphengine.backends.protocol import Instruction
 from graphengine.ops.registry import OPS
 
@@ -95,10 +95,14 @@ def expression_of(instruction: Instruction) -> Expression | None:
     if further or not instruction.is_core:
         return None
     if instruction.op in EXACT:
-        return Expression(EXACT[instruction.op]) if is_scalar(instruction.op, kinds, kind) else None
-    checked = CHECKED.get(instruction.op)
-    if checked is None or not is_float(kind) or not all(of is None or is_float(of) for of in kinds):
-        return None
+        return Expression(EXACT[instruction.op]) if is_exact(instruction.op, kinds, kind) else None
+    are_floats = is_float(kind) and all(map(gives_float, kinds))
+    return _checked(instruction) if are_floats and instruction.op in CHECKED else None
+
+
+def _checked(instruction: Instruction) -> Expression:
+    """The expression of an op whose last bits depend on the machine."""
+    checked = CHECKED[instruction.op]
     folded = checked.calls and _has_literal(instruction)
     return Expression(checked.text, _agrees(instruction.op) and not folded)
 

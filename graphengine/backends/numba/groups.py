@@ -95,21 +95,29 @@ class Group:
 
     def _computed(self, instruction: Instruction) -> Member | None:
         """An expression on elements of the space or on rows, or a view."""
-        if instruction.op in VIEWS:
-            span = self._seen(instruction)
-            operands: Any = (self.spans.get(str(instruction.inputs[0])), *[None] * (len(instruction.inputs) - 1))
-            text: str | None = VIEWS[instruction.op]
-        else:
-            is_whole = instruction.types[0].shape == self.shape
-            text = element(instruction, for_rows=not is_whole)
-            if text is None:
-                return self._applied(instruction)
-            span = self._aligned(self.shape) if is_whole else self._of_rows(instruction)
-            pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
-            operands = tuple(_of_dimensions(span, of, kind) if span else None for of, kind in pairs)
-        if span is None or text is None or not self._agrees(instruction.inputs, operands):
+        member = self._viewed(instruction) if instruction.op in VIEWS else self._expressed(instruction)
+        if member is None or not self._agrees(instruction.inputs, member.spans):
             return None
-        self.spans[instruction.outputs[0]] = span
+        self.spans[member.output] = member.span
+        return member
+
+    def _viewed(self, instruction: Instruction) -> Member | None:
+        span = self._seen(instruction)
+        if span is None:
+            return None
+        operands = (self.spans.get(str(instruction.inputs[0])), *[None] * (len(instruction.inputs) - 1))
+        return Member(instruction, VIEWS[instruction.op], None, operands, span)
+
+    def _expressed(self, instruction: Instruction) -> Member | None:
+        is_whole = instruction.types[0].shape == self.shape
+        text = element(instruction, for_rows=not is_whole)
+        if text is None:
+            return self._applied(instruction)
+        span = self._aligned(self.shape) if is_whole else self._of_rows(instruction)
+        if span is None:
+            return None
+        pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
+        operands = tuple([_of_dimensions(span, of, kind) for of, kind in pairs])
         return Member(instruction, text, None, operands, span)
 
     def _applied(self, instruction: Instruction) -> Member | None:
@@ -117,10 +125,7 @@ class Group:
         if instruction.types[0].shape != self.shape or not self.kept or self.shape[max(self.wide)] < SHORTEST_RUN:
             return None
         address, span = applied_function(instruction), self._aligned(self.shape)
-        if not address or not self._agrees(instruction.inputs, [span]):
-            return None
-        self.spans[instruction.outputs[0]] = span
-        return Member(instruction, "", None, (span,), span, address)
+        return Member(instruction, "", None, (span,), span, address) if address else None
 
     def _agrees(self, inputs: Sequence[Operand], spans: Sequence[Span | None]) -> bool:
         """Whether the values among the operands that the group computes have these spans."""
@@ -137,11 +142,7 @@ class Group:
             return None
         shape: Any = instruction.types[0].shape
         if self.spans.keys().isdisjoint(instruction.inputs):
-            rows = sorted(self.kept)
-            if [size for size in shape if size != 1] != [self.shape[axis] for axis in rows]:
-                return None
-            axes = iter(rows)
-            return tuple([None if size == 1 else next(axes) for size in shape])
+            return self._span_along(sorted(self.kept), shape)
         span = self._common_span(instruction, len(shape))
         fits = all((axis is None) == (size == 1) for axis, size in zip(span, shape, strict=True))
         return tuple(span) if fits and self._counts_rows(span) else None
@@ -160,38 +161,48 @@ class Group:
         known, shape = self.spans.get(str(instruction.inputs[0])), instruction.types[0].shape
         if known is None or any(operand is not None for operand in instruction.inputs[1:]):
             return None
-        axes = [axis for axis in known if axis is not None]
-        if [self.shape[axis] for axis in axes] != [size for size in shape if size != 1]:
-            return None
-        left = iter(axes)
-        return tuple([None if size == 1 else next(left) for size in shape])
+        return self._span_along(_axes_of(known), shape)
+
+    def _span_along(self, axes: Sequence[int], shape: Any) -> Span | None:
+        """The span of a shape whose dimensions, but for those of size 1, are these axes; None if their sizes differ."""
+        fits = [self.shape[axis] for axis in axes] == [size for size in shape if size != 1]
+        return _along(axes, shape) if fits else None
 
     def _counts_rows(self, span: Iterable[int | None]) -> bool:
-        axes = [axis for axis in span if axis is not None]
-        return axes == sorted(self.kept or ())
+        return _axes_of(span) == sorted(self.kept or ())
 
     def _folded(self, instruction: Instruction, fold: RowFold) -> Member | None:
         """A fold of arrays of the space: of rows, of columns or of all numbers."""
         operands, kept = [instruction.inputs[place] for place in fold.places], self.wide.difference(fold.axes)
         whole = self._aligned(self.shape)
         kinds = [instruction.operand_types[place] for place in fold.places]
-        if any(kind is None or kind.shape != self.shape for kind in kinds) or not self.wide:
-            return None
-        if not self._agrees(operands, [whole] * len(operands)):
-            return None
-        by_rows = bool(kept) and max(self.wide) not in kept
-        if by_rows and self.kept not in (None, kept):
+        if not self._has_shape(kinds) or not self._agrees(operands, [whole] * len(operands)):
             return None
         span = self._left(instruction.types[0].shape, fold.axes)
-        if by_rows:
+        if kept and max(self.wide) not in kept:  # by rows
+            if self.kept not in (None, kept):
+                return None
             self.kept = kept
             self.spans[instruction.outputs[0]] = span
         return Member(instruction, fold.finish, fold, (whole,) * len(operands), span)
 
     def _left(self, shape: Any, folded: tuple[int, ...]) -> Span:
         """The span of a result: that of its dimensions of the axes that are not folded, one after the other."""
-        left = iter([axis for axis in range(len(self.shape)) if axis not in folded and self.shape[axis] != 1])
-        return tuple([None if size == 1 else next(left) for size in shape])
+        return _along([axis for axis in sorted(self.wide) if axis not in folded], shape)
+
+    def _has_shape(self, kinds: Iterable[ArrayType | None]) -> bool:
+        """Whether arrays have the shape of the space, and that has more than one number."""
+        return bool(self.wide) and all(kind is not None and kind.shape == self.shape for kind in kinds)
+
+
+def _along(axes: Iterable[int], shape: Any) -> Span:
+    """The span of a shape whose dimensions, but for those of size 1, are these axes."""
+    following = iter(axes)
+    return tuple([None if size == 1 else next(following) for size in shape])
+
+
+def _axes_of(span: Iterable[int | None]) -> list[int]:
+    return [axis for axis in span if axis is not None]
 
 
 def _of_dimensions(span: Span, operand: Operand, kind: ArrayType | None) -> Span | None:
@@ -214,13 +225,14 @@ def grouped(graph: Graph, fewest: int | None = None) -> list[Group | Instruction
         first = max((_earliest(items, places, of) for of in each.inputs), default=0)
         place = _place(items, each, first)
         places.update(dict.fromkeys(each.outputs, place))
-    found: list[Group | Instruction] = []
-    for item in items:
-        if isinstance(item, Group) and fewest and (len(item.members) < 2 or item.numbers < fewest):
-            found += [member.instruction for member in item.members]
-        else:
-            found.append(item)
-    return found
+    return [each for item in items for each in _unless_small(item, fewest)]
+
+
+def _unless_small(item: Group | Instruction, fewest: int) -> Sequence[Group | Instruction]:
+    """An item; of a group that computes too few numbers to pay its instructions."""
+    if isinstance(item, Group) and fewest and (len(item.members) < 2 or item.numbers < fewest):
+        return [member.instruction for member in item.members]
+    return [item]
 
 
 def _earliest(items: Sequence[Group | Instruction], places: Mapping[Operand, int], operand: Operand) -> int:
@@ -242,13 +254,17 @@ def _place(items: list[Group | Instruction], instruction: Instruction, first: in
 
 def _opened(instruction: Instruction) -> Group | Instruction:
     """A group with an instruction, or the instruction if loops lack it."""
-    fold, kind = fold_of(instruction), instruction.types[0]
-    of = instruction.operand_types[0] if fold else kind
-    shape: Any = of.shape if of is not None else ()
+    shape = _space_of(instruction)
     if not shape or None in shape or 0 in shape:
         return instruction
     group = Group(tuple(shape))
     return group if group.wide and group.takes(instruction) else instruction
+
+
+def _space_of(instruction: Instruction) -> Any:
+    """The shape of what an instruction folds, or of its result."""
+    kind = instruction.operand_types[0] if fold_of(instruction) else instruction.types[0]
+    return () if kind is None else kind.shape
 
 
 def merged_axes(group: Group) -> list[tuple[int, ...]]:

@@ -22,8 +22,8 @@ from graphengine.backends.numba.row_loops import ResultMemory, RowLoop, fuse
 from graphengine.backends.numba.scan_loops import compile_scans, scan_listing
 from graphengine.backends.numba.slots import encoded
 from graphengine.backends.numpy.calls import Call
-from graphengine.backends.numpy.plan import Plan, optimized, sources_of
-from graphengine.backends.protocol import CodeListing, Program, Rounds
+from graphengine.backends.numpy.plan import Plan, optimized
+from graphengine.backends.protocol import CodeListing, Program, Rounds, sources_of
 from graphengine.extras import require
 from graphengine.ir.graph import Graph
 
@@ -51,9 +51,10 @@ class NumbaBackend:
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Program:
         """Compile a graph; see `Backend.compile`."""
+        carried = carried or {}
         if len(graph.nodes) > LONGEST_LOOP and self.is_exact(graph):
-            made = optimized(graph, exact, carried or {})
-            program = encoded(made, carried or {}, sources_of(made, carried or {}))
+            made = optimized(graph, exact, carried)
+            program = encoded(made, carried, sources_of(made, carried))
             if program is not None:
                 return program
         return NumbaProgram(Plan(graph, exact=exact, carried=carried, fuse=_compiled_calls))
@@ -84,12 +85,7 @@ class NumbaProgram:
         """Return the plan and, of a training step, the loop that is made of it; see `Program.listing`."""
         if self._one_row:
             return CodeListing(self._one_row.text.text(), self._one_row.text.names)
-        listings = {}
-        for number, call in enumerate(self.plan.instructions):
-            rows = call.function.rows if isinstance(call.function, RowLoop) else None
-            listing = CodeListing(rows.text(), rows.names) if rows else scan_listing(call)
-            listings.update({f"f{number}": listing} if listing else {})
-        plan = replace(self.plan.listing(fed, recorded), loops=listings)
+        plan = replace(self.plan.listing(fed, recorded), loops=_listings(self.plan.instructions))
         if not self.plan.carried:
             return plan
         if self.text.lacking:
@@ -112,23 +108,31 @@ class NumbaProgram:
     ) -> dict[str, Any]:
         """Run the step for each batch; see `Program.loop`."""
         text = self.text
-        if text.lacking or (text.same_bits and self._done < WORTH_COMPILING):
+        if self._stays_in_python:
             return self.plan.loop(self._counted(groups), values, fed, recorded, record, finish)
         loop = self._compiled(tuple(fed), tuple(recorded))
-        kept = text.kept(fed)
+        kept, sizes = text.kept(fed), np.array(text.sizes, np.int64)
         given = np.array([float(np.asarray(values[name]).item()) for name in kept])
-        arrays = [_in_order(values[name]) for name in text.arrays if name not in fed]
-        memory = [each.memory() for each in text.memory]
-        sizes = np.array(text.sizes, np.int64)
+        arrays = self._arrays(values, fed)
         for total, rounds in groups:
             keep = _truths(rounds.flags)
             rows = np.empty((np.count_nonzero(keep), len(recorded)))
-            total = loop(given, total, keep, rows, sizes, *rounds.numbers(text.arrays), *arrays, *memory)
-            for row in rows.tolist() if len(rows) else ():
+            total = loop(given, total, keep, rows, sizes, *rounds.numbers(text.arrays), *arrays)
+            for row in rows.tolist():
                 record(tuple(row))
             finish(total)
         last = dict(zip(kept, given.tolist(), strict=True))
         return {source: last[source] for source in self.plan.carried.values()}
+
+    @property
+    def _stays_in_python(self) -> bool:
+        """Whether there is no loop, or one with the bits of the plan has not been worth its time yet."""
+        return bool(self.text.lacking) or (self.text.same_bits and self._done < WORTH_COMPILING)
+
+    def _arrays(self, values: Mapping[str, Any], fed: Sequence[str]) -> list[Any]:
+        """The arrays that all iterations have: those of the caller, and memory."""
+        given = [_in_order(values[name]) for name in self.text.arrays if name not in fed]
+        return [*given, *(each.memory() for each in self.text.memory)]
 
     def _counted(self, groups: Iterable[tuple[float, Rounds]]) -> Iterable[tuple[float, Rounds]]:
         """The same groups; the instructions of their rounds are counted."""
@@ -141,6 +145,20 @@ class NumbaProgram:
         if key not in self._loops:
             self._loops[key] = compiled(self.text.loop(fed, recorded), "loop", self.text.parameters(fed), NAMES)
         return self._loops[key]
+
+
+def _listings(calls: Iterable[Call]) -> dict[str, CodeListing]:
+    """The code of the calls that are compiled, by their names in the plan."""
+    listings = {f"f{number}": _listing_of(call) for number, call in enumerate(calls)}
+    return {name: listing for name, listing in listings.items() if listing}
+
+
+def _listing_of(call: Call) -> CodeListing | None:
+    """The code of a loop over rows or over steps, None of any other call."""
+    if isinstance(call.function, RowLoop):
+        rows = call.function.rows
+        return CodeListing(rows.text(), rows.names)
+    return scan_listing(call)
 
 
 def _compiled_calls(graph: Graph, calls: Sequence[Call], replaced: Mapping[str, str]) -> list[Call]:

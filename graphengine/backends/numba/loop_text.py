@@ -7,6 +7,7 @@ all iterations have: no character of it comes from a file.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,9 +40,13 @@ class Line(NamedTuple):
     inputs: tuple[Operand, ...]
 
 
-def _other_numbers(graph: Graph, names: Iterable[str]) -> list[str]:
+def _other_numbers(graph: Graph, names: Iterable[Any]) -> list[str]:
     """The values that are not numbers of double precision, in words."""
     return [f"'{name}' of {graph.types[name]}" for name in names if not is_float(graph.types[name])]
+
+
+def _float_constants(graph: Graph) -> dict[str, float]:
+    return {name: value for name, value in constants(graph).items() if type(value) is float}
 
 
 class LoopText:
@@ -52,17 +57,21 @@ class LoopText:
         self._carried = [(graph.outputs[name], of) for name, of in carried.items()]
         self.lacking = _other_numbers(graph, [*graph.outputs.values(), *carried.values()])
         self._named = LoopNames()
-        self._numbers = {name: value for name, value in constants(graph).items() if type(value) is float}
+        self._numbers = _float_constants(graph)
         self.arrays = [name for name in sources if not is_float(graph.types[name])]
         """The sources that are arrays."""
-        self._names = {name: self._named.value(name) for name in sources if name not in self.arrays}
-        self._names |= {name: literal(value) for name, value in self._numbers.items()}
+        self._names = self._names_at_start()
         self.same_bits = True
         """Whether the loop has the bits of the NumPy backend."""
         self._lines = [] if self.lacking else list(self._made(graph))
         self.lacking = list(dict.fromkeys([*self.lacking, *self._unread()]))
         self._name_outputs()
         self._rows = [line.text for line in self._lines if isinstance(line.text, RowsText)]
+
+    def _names_at_start(self) -> dict[str, str]:
+        """The names of the sources that are numbers; constants are literals."""
+        names = {name: self._named.value(name) for name in self._sources if name not in self.arrays}
+        return names | {name: literal(value) for name, value in self._numbers.items()}
 
     def _name_outputs(self) -> None:
         for line in self._lines:
@@ -80,7 +89,7 @@ class LoopText:
     def _looped(self, rows: RowsText) -> Line:
         members = [each.instruction for each in rows.group.members]
         self.same_bits &= not any(each.fold for each in rows.group.members)
-        read = dict.fromkeys(of for each in members for of in each.inputs if isinstance(of, str))
+        read = dict.fromkeys(itertools.chain.from_iterable(each.values for each in members))
         return Line(tuple(each.outputs[0] for each in members), rows, tuple(read))
 
     def _computed(self, each: Instruction) -> Line:
@@ -97,9 +106,7 @@ class LoopText:
         """The sources that are arrays and read by what is no group."""
         for line in self._lines:
             if not isinstance(line.text, RowsText):
-                for name in line.inputs:
-                    if isinstance(name, str) and name in self._sources and not is_float(self._graph.types[name]):
-                        yield f"'{name}' of {self._graph.types[name]}"
+                yield from _other_numbers(self._graph, filter(self.arrays.__contains__, line.inputs))
 
     # ------------------------------------------------------------ parameters
 
@@ -112,12 +119,17 @@ class LoopText:
     @property
     def sizes(self) -> list[int]:
         """The sizes that the loops over rows have."""
-        return [each.value for rows in self._rows for each in rows.parameters if each.role == SIZE]
+        return [each.value for each in self._parameters if each.role == SIZE]
 
     @property
     def memory(self) -> list[LoopParameter]:
         """The arrays that the loops over rows write."""
-        return [each for rows in self._rows for each in rows.parameters if each.role in (RESULT, SCRATCH)]
+        return [each for each in self._parameters if each.role in (RESULT, SCRATCH)]
+
+    @property
+    def _parameters(self) -> list[LoopParameter]:
+        """What the loops over rows are called with, one after the other."""
+        return list(itertools.chain.from_iterable(rows.parameters for rows in self._rows))
 
     # ------------------------------------------------------------ text
 
@@ -127,20 +139,26 @@ class LoopText:
         What only a record needs is computed only for one.
         """
         kept = self.kept(fed)
-        often, seldom = self._often_and_seldom(recorded)
         columns = {name: f"x{place}" for place, name in enumerate(fed)}
         arrays = {name: f"y{place}" for place, name in enumerate(self.arrays) if name not in fed}
         written = [each.name for each in self.memory]
         head = ["given", "total", "keep", "rows", "sizes", *columns.values(), *arrays.values(), *written]
-        numbers = [name for name in fed if name not in self.arrays]
-        results = [self._names[self._outputs[name]] for name in recorded]
         once = [
             *(f"{self._names[name]} = given[{place}]" for place, name in enumerate(kept)),
             *self._constants(arrays),
             "row = 0",
         ]
-        each_time = [
-            *(f"{self._names[name]} = {columns[name]}[i]" for name in numbers),
+        each_time = indented(self._each_time(columns, recorded))
+        at_the_end = [f"given[{place}] = {self._names[name]}" for place, name in enumerate(kept)]
+        body = [*once, "for i in range(len(keep)):", *each_time, *at_the_end, "return total"]
+        return "\n".join([f"def loop({', '.join(head)}):", *indented(body)]) + "\n"
+
+    def _each_time(self, columns: Mapping[str, str], recorded: Sequence[str]) -> list[str]:
+        """The lines of an iteration."""
+        often, seldom = self._often_and_seldom(recorded)
+        results = [self._names[self._outputs[name]] for name in recorded]
+        return [
+            *(f"{self._names[name]} = {column}[i]" for name, column in columns.items() if name not in self.arrays),
             *self._batches(columns),
             *often,
             f"total += {results[0]}",
@@ -150,9 +168,6 @@ class LoopText:
             "    row += 1",
             *self._carried_on(),
         ]
-        at_the_end = [f"given[{place}] = {self._names[name]}" for place, name in enumerate(kept)]
-        body = [*once, "for i in range(len(keep)):", *indented(each_time), *at_the_end, "return total"]
-        return "\n".join([f"def loop({', '.join(head)}):", *indented(body)]) + "\n"
 
     def _often_and_seldom(self, recorded: Sequence[str]) -> tuple[list[str], list[str]]:
         """The lines of each iteration, and those that only a record needs."""
@@ -174,32 +189,33 @@ class LoopText:
         """The sources that are numbers and are not fed."""
         return [name for name in self._sources if name not in fed and name not in self.arrays]
 
-    def _needed(self, recorded: Sequence[str]) -> set[str]:
+    def _needed(self, recorded: Sequence[str]) -> set[Operand]:
         """The values that each iteration needs, whether it is recorded or not."""
-        always = {self._outputs[recorded[0]], *(value for value, _ in self._carried)}
+        always: set[Operand] = {self._outputs[recorded[0]], *(value for value, _ in self._carried)}
         for line in reversed(self._lines):
-            if always & {*line.outputs}:
-                always.update(of for of in line.inputs if isinstance(of, str))
+            if not always.isdisjoint(line.outputs):
+                always.update(line.inputs)
         return always
 
     def _constants(self, arrays: Mapping[str, str]) -> Iterator[str]:
         """What the loops over rows are called with and is the same in all iterations."""
-        made = {each.value: each.name for each in self.memory if each.role == RESULT}
-        sizes = 0
-        for each in (each for rows in self._rows for each in rows.parameters):
+        known, sizes = self._known(arrays), itertools.count()
+        for each in self._parameters:
             if each.role == SIZE:
-                yield f"{each.name} = sizes[{sizes}]"
-                sizes += 1
+                yield f"{each.name} = sizes[{next(sizes)}]"
             elif each.is_constant:
                 yield f"{each.name} = {CASTS[each.kind.array_dtype]}({literal(each.value)})"
-            elif each.role == GIVEN and each.value in self._numbers:
-                yield f"{each.name} = {self._names[each.value]}"
-            elif each.role == GIVEN and each.value in {**made, **arrays}:
-                yield f"{each.name} = {({**made, **arrays})[each.value]}"
+            elif each.role == GIVEN and each.value in known:
+                yield f"{each.name} = {known[each.value]}"
+
+    def _known(self, arrays: Mapping[str, str]) -> dict[str, str]:
+        """The names of what loops over rows read and is there before the iterations."""
+        made = {each.value: each.name for each in self.memory if each.role == RESULT}
+        return {**made, **arrays, **{name: self._names[name] for name in self._numbers}}
 
     def _batches(self, columns: Mapping[str, str]) -> Iterator[str]:
         """The batch of an iteration, for each loop over rows that reads it."""
-        for each in (each for rows in self._rows for each in rows.parameters):
+        for each in self._parameters:
             if each.role == GIVEN and each.kind.shape and each.value in columns:
                 column = columns[each.value]
                 yield f"{each.name} = {column}[i if len({column}) > 1 else 0]"

@@ -18,7 +18,7 @@ import numpy as np
 from graphengine.backends.numba.array_ops import CASTS
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
-from graphengine.backends.numba.groups import grouped
+from graphengine.backends.numba.groups import Group, grouped
 from graphengine.backends.numba.parameters import GIVEN, LITERAL, SCRATCH, SIZE, LoopNames, LoopParameter
 from graphengine.backends.numba.row_loops import rows_texts
 from graphengine.backends.numba.rows_text import RowsText
@@ -51,13 +51,9 @@ PRODUCTS: Mapping[str, str] = {"matmul": PRODUCT}
 
 def one_row(graph: Graph, sources: Sequence[str]) -> OneRow | None:
     """Return the function of a graph, if it multiplies single rows and is made of arrays that loops take."""
-    known, results = constants(graph), graph.outputs.values()
-    kinds = [graph.types[name] for name in (*sources, *known, *results)]
-    if not all(map(_is_taken, kinds)) or {*sources, *known} & {*results}:
-        return None
-    items = [each for each in grouped(graph, fewest=0) if not _is_constant(each, known)]
-    products = [each for each in items if isinstance(each, Instruction)]
-    if not products or not all(map(_is_row_product, products)):
+    known = constants(graph)
+    items = _items_of(graph, (*sources, *known))
+    if not items:
         return None
     texts = list(rows_texts(graph, items, {}, LoopNames()))
     if not all(map(_has_arrays_alone, texts)):
@@ -66,13 +62,19 @@ def one_row(graph: Graph, sources: Sequence[str]) -> OneRow | None:
     return OneRow(text, sources, graph.outputs, known) if len(text.lines) <= MOST_LINES else None
 
 
+def _items_of(graph: Graph, given: Sequence[str]) -> list[Group | Instruction]:
+    """Products of rows, and groups between them; nothing if there is something else, or no product."""
+    kinds = [graph.types[name] for name in (*given, *graph.outputs.values())]
+    if not all(map(_is_taken, kinds)) or not set(given).isdisjoint(graph.outputs.values()):
+        return []
+    items = [each for each in grouped(graph, fewest=0) if isinstance(each, Group) or each.outputs[0] not in given]
+    products = [each for each in items if isinstance(each, Instruction)]
+    return items if products and all(map(_is_row_product, products)) else []
+
+
 def _is_taken(kind: ArrayType) -> bool:
     """Whether a value is an array that loops take."""
     return kind.array_dtype in CASTS and kind.shape != ()
-
-
-def _is_constant(item: Any, known: Mapping[str, Any]) -> bool:
-    return isinstance(item, Instruction) and item.outputs[0] in known
 
 
 def _is_row_product(each: Instruction) -> bool:

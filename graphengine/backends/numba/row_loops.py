@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from graphengine.backends import protocol
+from graphengine.backends.numba.array_ops import RowFold
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
-from graphengine.backends.numba.groups import Group, grouped
+from graphengine.backends.numba.groups import Group, Span, grouped
 from graphengine.backends.numba.parameters import GIVEN, RESULT, WRITTEN_OVER, LoopNames, LoopParameter
 from graphengine.backends.numba.row_parts import CLAIMS, SharedLoop
 from graphengine.backends.numba.rows_text import RowsText
@@ -39,14 +40,20 @@ def fuse(graph: Graph, calls: Sequence[Call], replaced: Mapping[str, str]) -> li
     items = grouped(graph)
     if not any(isinstance(item, Group) for item in items):
         return list(calls)
-    owners = {name: node.outputs[0] for node in graph.nodes for name in node.outputs}
-    by_owner: dict[str, list[Call]] = {}
-    for call in calls:
-        name = call.output.rpartition(":")[0] if call.output not in owners else call.output
-        by_owner.setdefault(owners[name], []).append(call)
+    by_owner = _by_owner(graph, calls)
     found: list[Call] = []
     for item in rows_texts(graph, items, replaced):
         found += by_owner.pop(item.outputs[0], ()) if isinstance(item, Instruction) else _calls_of(item)
+    return found
+
+
+def _by_owner(graph: Graph, calls: Iterable[Call]) -> dict[str, list[Call]]:
+    """The calls of each node, by its first result."""
+    owners = {name: node.outputs[0] for node in graph.nodes for name in node.outputs}
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        name = call.output if call.output in owners else call.output.rpartition(":")[0]
+        found.setdefault(owners[name], []).append(call)
     return found
 
 
@@ -75,7 +82,7 @@ def _results(group: Group, readers: Mapping[Operand, int], outputs: set[str]) ->
 def _read(item: Any) -> set[Operand]:
     """The values that an item reads."""
     members = [each.instruction for each in item.members] if isinstance(item, Group) else [item]
-    return {operand for each in members for operand in each.inputs if isinstance(operand, str)}
+    return set().union(*[each.values for each in members])
 
 
 def _may_replace(group: Group, source: str, name: str, outputs: set[str]) -> bool:
@@ -83,27 +90,32 @@ def _may_replace(group: Group, source: str, name: str, outputs: set[str]) -> boo
 
     It reads it at the same places alone, and not after them: a fold reads its operands after all expressions.
     """
-    place = next(place for place, each in enumerate(group.members) if each.output == name)
-    reads = [
+    place = [each.output for each in group.members].index(name)
+    reads, member = _reads_of(source, group), group.members[place]
+    in_time = all(index <= place and not fold and span == member.span for index, fold, span in reads)
+    return bool(reads) and in_time and source not in outputs and not is_large(member.kind)
+
+
+def _reads_of(source: str, group: Group) -> list[tuple[int, RowFold | None, Span | None]]:
+    """Where a group reads a value: the numbers of the instructions, their folds, and the spans there."""
+    return [
         (index, each.fold, span)
         for index, each in enumerate(group.members)
         for operand, span in zip(each.instruction.inputs, each.spans, strict=False)
         if operand == source
     ]
-    member = group.members[place]
-    in_time = all(index <= place and not fold and span == member.span for index, fold, span in reads)
-    return bool(reads) and in_time and source not in outputs and not is_large(member.kind)
 
 
 def _calls_of(rows: RowsText) -> list[Call]:
     """The calls of a loop: memory, the loop, its results."""
     loop = RowLoop(rows)
     calls, inputs, aliases = [], [], {}
+    replacing = {source: name for name, source in rows.over.items()}
     for each in loop.operands:
         if each.role == GIVEN:
             inputs.append(each.value)
         elif each.role == WRITTEN_OVER:
-            value = next(name for name, source in rows.over.items() if source == each.value)
+            value = replacing[each.value]
             calls.append(Call(_written_over, (each.value,), value, each.kind, writes=True, elementwise=True))
             inputs.append(value)
         else:

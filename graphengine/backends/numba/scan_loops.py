@@ -7,6 +7,7 @@ elementwise calls and the sums after them become loops over rows, as in a plan.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -48,10 +49,15 @@ def scan_listing(call: Call) -> CodeListing | None:
     """The text of a loop, or of those inside of it; None if a call is no loop or runs in Python."""
     loops = list(_loops([call]))
     texts = [each.faster.text for each in loops if isinstance(each.faster, ScanLoop)]
-    names = {name: value for text in texts for name, value in text.names.items()}
-    calls = [call.function for each in loops for call in each.piece.text.instructions]
-    rows = [each.rows.text() for each in calls if isinstance(each, RowLoop)]
-    return CodeListing("\n".join([*(text.lines() for text in texts), *rows]), names) if texts or rows else None
+    names = dict(itertools.chain.from_iterable(text.names.items() for text in texts))
+    parts = [*(text.lines() for text in texts), *_rows_in(loops)]
+    return CodeListing("\n".join(parts), names) if parts else None
+
+
+def _rows_in(loops: Iterable[Steps]) -> list[str]:
+    """The texts of the loops over rows in the steps of loops."""
+    calls = itertools.chain.from_iterable(each.piece.text.instructions for each in loops)
+    return [each.function.rows.text() for each in calls if isinstance(each.function, RowLoop)]
 
 
 def _loops(calls: Iterable[Call]) -> Iterator[Steps]:
@@ -94,10 +100,15 @@ class StepsText:
         """The sources that are no sequences."""
         return [name for name in self._steps.piece.sources if name not in self._steps.cut]
 
+    @property
+    def _given_numbers(self) -> list[tuple[str, str]]:
+        """The sources that are no sequences, each with the name of each of its numbers."""
+        return [(source, name) for source in self.given for name in self._names[source].flat]
+
     def lines(self) -> str:
         """The loop: `given` are the numbers of the sources; at its end the carried ones have their last values."""
         steps, piece = self._steps, self._steps.piece
-        given = [(source, name) for source in self.given for name in self._names[source].flat]
+        given = self._given_numbers
         columns = [f"x{place}" for place in range(len(steps.cut))]
         stacks = [f"y{place}" for place in range(len(piece.results))]
         each_step = [
@@ -172,21 +183,24 @@ class ScanLoop:
             self._done += self._work
             return self._steps.in_python(sources, wholes, slots)
         steps, count = self._steps, self._steps.count
-        values = {
-            name: value for name, value in zip(steps.piece.sources, sources, strict=True) if name not in steps.cut
-        }
-        given = np.concatenate([np.ravel(values[name]) for name in self.text.given] or [np.empty(0)], dtype=np.float64)
+        values = dict(zip(steps.piece.sources, sources, strict=True))
+        given = np.concatenate([np.empty(0), *[np.ravel(values[name]) for name in self.text.given]], dtype=np.float64)
         columns = [np.ascontiguousarray(whole, np.float64).reshape(count, -1) for whole in wholes]
         rows = [np.empty((count, slot[:1].size)) for slot in slots]
         self._run(given, count, *columns, *rows)
         for slot, made in zip(slots, rows, strict=True):
             slot[...] = made.reshape(slot.shape)
-        last, place = {}, 0
+        last = self._apart(given)
+        return [last[source] for _, source in steps.piece.carried]
+
+    def _apart(self, numbers: Any) -> dict[str, Any]:
+        """The values of the sources from all of their numbers, single numbers as Python floats."""
+        found, place = {}, 0
         for name, shape in zip(self.text.given, self._shapes, strict=True):
             size = int(np.prod(shape, dtype=np.int64))
-            part = given[place : place + size]
-            last[name], place = part.reshape(shape) if shape else float(part[0]), place + size
-        return [last[source] for _, source in steps.piece.carried]
+            part = numbers[place : place + size]
+            found[name], place = part.reshape(shape) if shape else float(part[0]), place + size
+        return found
 
 
 def _same_bits(instruction: Instruction) -> str | None:

@@ -7,7 +7,8 @@ expressions have the bits of the NumPy backend.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,18 @@ def encoded(graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) ->
             continue
         if not _is_known(each, alike):
             return None
-        for operand in each.inputs:
-            if not isinstance(operand, str):
-                place = slots.setdefault(operand_key(operand), len(slots))
-                numbers[place] = 0.0 if operand is None else float(operand)
+        numbers.update(_literals(each, slots))
         steps.append(SlotStep(each.op, tuple(map(operand_key, each.inputs)), each.outputs[0]))
     first = len(slots)
     codes = np.array(_rows_of_codes(steps, slots), np.uint32).reshape(-1, 4)
     return SlotProgram(graph, carried, sources, codes, slots, first, numbers)
+
+
+def _literals(each: Instruction, slots: dict[Any, int]) -> Iterator[tuple[int, float]]:
+    """The slots of the literals of an instruction, new ones for new literals, with their numbers."""
+    for operand in each.inputs:
+        if not isinstance(operand, str):
+            yield slots.setdefault(operand_key(operand), len(slots)), 0.0 if operand is None else float(operand)
 
 
 def _rows_of_codes(steps: Sequence[SlotStep], slots: dict[Any, int]) -> list[list[int]]:
@@ -92,6 +97,12 @@ class SlotProgram:
         self._results = [slots[name] for name in self.outputs.values()]
         self._memory: deque[Any] = deque()
 
+    @cached_property
+    def _pairs(self) -> Any:
+        """The slots of what is carried, each with that of the source that it replaces."""
+        pairs = [(self._slots[self.outputs[name]], self._slots[source]) for name, source in self._carried.items()]
+        return np.array(pairs, np.uint32).reshape(-1, 2)
+
     @property
     def nbytes(self) -> int:
         """The bytes of codes and numbers."""
@@ -121,8 +132,7 @@ class SlotProgram:
         """Run once for each batch; see `Program.loop`."""
         slots = self._filled([name for name in self.sources if name not in fed], values)
         places = self._places(fed), self._places([self.outputs[name] for name in recorded])
-        pairs = [(self._slots[self.outputs[name]], self._slots[source]) for name, source in self._carried.items()]
-        carried = np.array(pairs, np.uint32).reshape(-1, 2)
+        carried = self._pairs
         for total, rounds in groups:
             keep = np.array(rounds.flags, np.bool_)
             rows = np.empty((np.count_nonzero(keep), len(recorded)))

@@ -59,10 +59,7 @@ def large_kinds(instructions: Iterable[Call]) -> set[int]:
 def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
     """Return calls with replacements of carried values last, so that they can be written over what they replace."""
     late = updates.difference(*[each.inputs for each in instructions])
-    if not late or late.issuperset([each.output for each in instructions[-len(late) :]]):
-        return instructions
-    earlier = [each for each in instructions if each.output not in late]
-    return [*earlier, *(each for each in instructions if each.output in late)]
+    return sorted(instructions, key=lambda each: each.output in late)
 
 
 def assign_buffers(

@@ -54,11 +54,16 @@ def values_of(instruction: Instruction) -> list[ArrayType | None]:
     return [kind if isinstance(operand, str) else None for operand, kind in pairs]
 
 
-def operand_shape(instruction: Instruction) -> tuple[Any, ...]:
-    """Return the shape of the first operand."""
+def operand_kind(instruction: Instruction) -> ArrayType:
+    """Return the type of the first operand."""
     kind = instruction.operand_types[0]
     assert kind is not None
-    return kind.shape
+    return kind
+
+
+def operand_shape(instruction: Instruction) -> tuple[Any, ...]:
+    """Return the shape of the first operand."""
+    return operand_kind(instruction).shape
 
 
 def typed(function: Callable[..., Any], kinds: Any, kind: ArrayType) -> Callable[..., Any]:
@@ -71,11 +76,7 @@ def typed(function: Callable[..., Any], kinds: Any, kind: ArrayType) -> Callable
 
 def on_scalars(function: Callable[..., Any], kinds: Any) -> Callable[..., Any]:
     """A call that gets double scalars and truth values, which a plan holds as Python's, as NumPy's."""
-    places = [
-        (index, of.array_dtype.type)
-        for index, of in enumerate(kinds)
-        if of is not None and of.shape == () and of.dtype in (np.float64, np.bool_)
-    ]
+    places = [(index, of.array_dtype.type) for index, of in enumerate(kinds) if _is_python_scalar(of)]
     if not places:
         return function
 
@@ -86,6 +87,10 @@ def on_scalars(function: Callable[..., Any], kinds: Any) -> Callable[..., Any]:
         return function(*arguments)
 
     return call
+
+
+def _is_python_scalar(kind: ArrayType | None) -> bool:
+    return kind is not None and kind.shape == () and kind.dtype in (np.float64, np.bool_)
 
 
 def dot(x: Any, y: Any) -> float:

@@ -20,6 +20,7 @@ from graphengine.backends.numpy.scalars import NAMES, SCALAR, is_float, is_scala
 from graphengine.backends.numpy.source import function_of
 from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
 
@@ -55,6 +56,10 @@ class LoopParts(NamedTuple):
     def given(self) -> list[str]:
         """What a step reads that is the same in each step, or carried."""
         return [name for name in self.graph.inputs if name not in self.cut]
+
+    def in_order(self, rows: str) -> str:
+        """The expression of some rows in the order of the steps."""
+        return f"reversed({rows})" if self.is_reversed else rows
 
 
 class Rows(NamedTuple):
@@ -112,22 +117,23 @@ class FloatLoop:
             text.know(loop.before)
             self._write(loop.before, loop, text)
         sources = self._begun(loop, text)
-        lists = [text.name() for _ in loop.results]
-        for each in lists:
-            text.add(f"{each} = []")
+        lists = [(text.name(), value) for value in loop.results]
+        text.add(*[f"{name} = []" for name, _ in lists])
         text.add(self._head(loop, text))
         text.indent += "    "
+        self._write_step(loop, sources, lists, text)
+        text.indent = outer.indent
+        text.add(*[f"{name}.reverse()" for name, _ in lists] * loop.is_reversed)
+        return sources, [_rows(name, loop.length, text.names[value], types[value]) for name, value in lists]
+
+    def _write_step(
+        self, loop: LoopParts, sources: Sequence[Names], lists: Sequence[tuple[str, str]], text: NumberText
+    ) -> None:
+        """Write one step: its nodes, the rows that it adds to lists, and what it carries."""
         self._write(loop.graph, loop, text)
-        for each, value in zip(lists, loop.results, strict=True):
-            text.add(f"{each}.append({_row(text.names[value])})")
+        text.add(*[f"{name}.append({_row(text.names[value])})" for name, value in lists])
         replacing = [self._numbers(value, text) for value, _ in loop.carried]
         text.add(f"{_listed(sources)} = {_listed(replacing)}" if sources else "pass")
-        text.indent = outer.indent
-        if loop.is_reversed:
-            for each in lists:
-                text.add(f"{each}.reverse()")
-        found = zip(lists, loop.results, strict=True)
-        return sources, [_rows(each, loop.length, text.names[value], types[value]) for each, value in found]
 
     def _begun(self, loop: LoopParts, text: NumberText) -> list[Names]:
         """Names for what is carried, with the values that the first step gets."""
@@ -141,22 +147,21 @@ class FloatLoop:
 
     def _head(self, loop: LoopParts, text: NumberText) -> str:
         """The line that begins each step with its rows."""
-        targets, lists = [], []
-        for name, axis in loop.cut.items():
-            whole = text.names[name]
-            rows = whole if isinstance(whole, Rows) else _as_rows(whole, axis)
-            if isinstance(whole, Rows) and axis != 0 and whole not in self._columns:
-                raise NoTextError
-            lists.append(f"reversed({rows.name})" if loop.is_reversed else rows.name)
-            if len(rows.sizes) > 1:
-                text.names[name] = Rows(text.name(), rows.sizes[1:], rows.shape)
-            else:
-                text.names[name] = text.fresh(loop.graph.types[name])
-            targets.append(_row(text.names[name]))
-        if not targets:
+        columns = {name: self._column(text.names[name], axis) for name, axis in loop.cut.items()}
+        if not columns:
             return f"for _ in range({loop.length}):"
-        together = lists[0] if len(lists) == 1 else f"zip({', '.join(lists)})"
-        return f"for {', '.join(targets)} in {together}:"
+        for name, rows in columns.items():
+            text.names[name] = _fresh_row(rows, loop.graph.types[name], text)
+        together = _side_by_side([loop.in_order(rows.name) for rows in columns.values()])
+        return f"for {', '.join([_row(text.names[name]) for name in columns])} in {together}:"
+
+    def _column(self, whole: Any, axis: int) -> Rows:
+        """A sequence as a list with a row for each step."""
+        if not isinstance(whole, Rows):
+            return _as_rows(whole, axis)
+        if axis != 0 and whole not in self._columns:
+            raise NoTextError
+        return whole
 
     def _write(self, graph: Graph, loop: LoopParts, text: NumberText) -> None:
         """Write the nodes of a graph, loops as lines of their own."""
@@ -195,13 +200,11 @@ class FloatLoop:
     def __call__(self, sources: Mapping[str, Any], wholes: Sequence[Any], slots: Sequence[Any]) -> list[Any]:
         """Run all steps; the last values of what is carried. See `Steps.in_python`."""
         loop, types = self._loop, self._loop.graph.types
-        given = [number for name in loop.given for number in np.ravel(sources[name]).tolist()]
+        given = list(chain.from_iterable(np.ravel(sources[name]).tolist() for name in loop.given))
         columns = [whole.reshape(shape).tolist() for whole, shape in zip(wholes, self._shapes, strict=True)]
         last, lists = self._run(given, *columns)
         for slot, made, rows in zip(slots, lists, self._lists, strict=True):
-            for _ in (*rows.sizes[1:], *rows.width):
-                made = chain.from_iterable(made)
-            slot[...] = np.fromiter(made, slot.dtype, slot.size).reshape(slot.shape)
+            slot[...] = np.fromiter(_flat(made, rows), slot.dtype, slot.size).reshape(slot.shape)
         numbers = iter(last)
         return [_held(numbers, types[source]) for _, source in loop.carried]
 
@@ -216,12 +219,34 @@ def on_floats(instruction: Instruction) -> str | None:
 
 def _columns(loop: LoopParts) -> Iterable[Rows]:
     """The sequences of the outer loop; one that a loop inside goes through has a list in each row."""
-    inner = [(node.inputs, loop.inner[node.outputs[0]]) for node in loop.graph.nodes if node.outputs[0] in loop.inner]
-    through = {of for inputs, each in inner for name, of in zip(each.names, inputs, strict=True) if name in each.cut}
+    inner = [node for node in loop.graph.nodes if node.outputs[0] in loop.inner]
+    through = {of for node in inner for of in _cut_by(loop.inner[node.outputs[0]], node.inputs)}
     for number, name in enumerate(loop.cut):
         shape: Any = loop.graph.types[name].shape
         depth = int(name in through)
         yield Rows(f"x{number}", (loop.length, *shape[:depth]), shape[depth:])
+
+
+def _cut_by(loop: LoopParts, operands: Sequence[Operand]) -> list[Operand]:
+    """The operands of a loop that it goes through."""
+    return [of for name, of in zip(loop.names, operands, strict=True) if name in loop.cut]
+
+
+def _side_by_side(lists: Sequence[str]) -> str:
+    """The expression of the rows of lists, a row of each at a time."""
+    return lists[0] if len(lists) == 1 else f"zip({', '.join(lists)})"
+
+
+def _flat(lists: Iterable[Any], rows: Rows) -> Iterable[float]:
+    """The numbers in lists of lists."""
+    for _ in (*rows.sizes[1:], *rows.width):
+        lists = chain.from_iterable(lists)
+    return lists
+
+
+def _fresh_row(rows: Rows, kind: ArrayType, text: NumberText) -> Any:
+    """New names for a row: of a list where it has lists, else of its numbers."""
+    return Rows(text.name(), rows.sizes[1:], rows.shape) if len(rows.sizes) > 1 else text.fresh(kind)
 
 
 def _as_rows(names: Names, axis: int) -> Rows:

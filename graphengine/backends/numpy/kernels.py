@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.calls import Call, dot, made, operand_shape, typed, values_of
+from graphengine.backends.numpy.calls import Call, dot, made, operand_kind, operand_shape, typed
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.protocol import Instruction
 from graphengine.ops.inference import elementwise, normalized_axes
 from graphengine.ops.registry import OPS
-from graphengine.ops.shapes import PythonNumber
+from graphengine.ops.shapes import ArrayType, PythonNumber
 from graphengine.ops.sums import add_up, dot_products, multiplies_in_blocks, multiply, sums_in_blocks
 
 
@@ -41,7 +41,7 @@ def _with_out(function: np.ufunc) -> Callable[..., Any]:
 
 def _mixed(instruction: Instruction) -> bool:
     """Whether a double scalar, which the plan holds as a Python float, meets values that it must widen."""
-    kinds = [kind for kind in values_of(instruction) if kind is not None]
+    kinds = instruction.value_types
     strong = any(is_float(kind) and kind.dtype is not PythonNumber.FLOAT for kind in kinds)
     return strong and any(kind.dtype in (np.float32, np.float16) for kind in kinds)
 
@@ -90,13 +90,18 @@ def _sum_in_blocks(instruction: Instruction, axes: tuple[int, ...], keepdims: bo
     return made(instruction, call, instruction.inputs[:1], writes=instruction.types[0].shape != ())
 
 
+def _is_array_of_floats(kind: ArrayType) -> bool:
+    return kind.shape != () and kind.dtype in (np.float32, np.float64)
+
+
 def _norm(instruction: Instruction) -> Call | None:
     """The Euclidean norm with its axes and its smallest exact sum of squares known."""
     from graphengine.ops.norms import SMALLEST, norm_of_all, norm_over
 
     node: Any = instruction.node
-    shape, kind = operand_shape(instruction), instruction.operand_types[0]
-    if node.ord != 2 or not shape or kind is None or kind.dtype not in (np.float32, np.float64):
+    kind = operand_kind(instruction)
+    shape: Any = kind.shape
+    if node.ord != 2 or not _is_array_of_floats(kind):
         return None
     axes, result = normalized_axes(node.axis, len(shape)), instruction.types[0]
     smallest = math.prod(shape) * SMALLEST[kind.array_dtype.type]

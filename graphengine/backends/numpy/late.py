@@ -83,11 +83,12 @@ class LatePlan:
             self._walks += len(rounds.flags)
             yield total, rounds
 
+    def _sources_of(self, values: Mapping[str, Any]) -> dict[Any, Any]:
+        return {name: np.float64(values[name]) if name in self.floats else values[name] for name in self.sources}
+
     def _walk(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The outputs, by the `forward` of each node."""
-        known: dict[Any, Any] = {
-            name: np.float64(values[name]) if name in self.floats else values[name] for name in self.sources
-        }
+        known = self._sources_of(values)
         with np.errstate(all="ignore"):
             for each in self._graph.nodes:
                 name, _, node, operands = each

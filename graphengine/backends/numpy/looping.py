@@ -6,7 +6,7 @@ room for all steps; buffers are reused from step to step and from run to run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -198,12 +198,17 @@ def _divided(graph: Graph, varying: set[str]) -> tuple[Graph | None, Graph]:
     read = {*graph.outputs.values()}.union(*[node.inputs for node in rest])
     missing = read.difference(_results(rest))
     made = [name for name in _results(still) if name in missing]
-    inputs = {name: each for name, each in graph.inputs.items() if name in {*read, *varying}}
-    inputs |= {name: Input(graph.types[name]) for name in made}
+    inputs = _inputs_of_rest(graph, read | varying, made)
     after = graph.derive(rest, graph.outputs, _types(graph, inputs, rest), inputs=inputs)
     if not made:
         return None, after
     return graph.derive(still, dict(zip(made, made, strict=True)), _types(graph, graph.inputs, still)), after
+
+
+def _inputs_of_rest(graph: Graph, wanted: Container[Any], made: Iterable[str]) -> dict[str, Input]:
+    """The inputs of the steps: wanted ones of the whole, and what is made before them."""
+    own = {name: each for name, each in graph.inputs.items() if name in wanted}
+    return own | {name: Input(graph.types[name]) for name in made}
 
 
 def _still_and_rest(graph: Graph, varying: Iterable[str]) -> tuple[list[GraphNode], list[GraphNode]]:

@@ -125,16 +125,19 @@ def _lower_one(instruction: Instruction) -> Call:
     if kind.dtype is PythonNumber.INT:
         forward = instruction.node.forward
         return made(instruction, lambda *given: bounded(forward(*given)))
-    if not instruction.is_core or _is_open(kind, *values) or _has_literal_in_kernel(instruction):
+    if not instruction.is_core or _is_open(kind, *values):
         return _call(instruction)
     if is_scalar(instruction.op, values, kind):
         return _scalar(instruction)
-    return KERNELS.get(instruction.op, by_ufunc)(instruction) or _call(instruction)
+    return _by_kernel(instruction) or _call(instruction)
 
 
-def _has_literal_in_kernel(instruction: Instruction) -> bool:
-    """Whether an operand is a literal, which the table of kernels knows nothing of."""
-    return instruction.op in KERNELS and any(isinstance(operand, (int, float)) for operand in instruction.inputs)
+def _by_kernel(instruction: Instruction) -> Call | None:
+    """A call from the table of kernels, which knows nothing of literals, or of a ufunc."""
+    if instruction.op not in KERNELS:
+        return by_ufunc(instruction)
+    has_literal = any(isinstance(operand, (int, float)) for operand in instruction.inputs)
+    return None if has_literal else KERNELS[instruction.op](instruction)
 
 
 def _is_open(*kinds: ArrayType | None) -> bool:
@@ -151,12 +154,8 @@ def _call(instruction: Instruction) -> Call:
 
 def _scalar(instruction: Instruction) -> Call:
     """An operator of Python on Python floats."""
-    inputs = tuple(_as_float(operand) for operand in instruction.inputs if operand is not None)
+    inputs = tuple([float(of) if type(of) is int else of for of in instruction.inputs if of is not None])
     text, function = SCALAR[instruction.op]
     if function is safe_divide and isinstance(inputs[1], float) and inputs[1] != 0:
         text, function = "{0} / {1}", operator.truediv
     return made(instruction, function, inputs, text=text, scalar=True)
-
-
-def _as_float(operand: Operand) -> Operand:
-    return float(operand) if type(operand) is int else operand

@@ -16,6 +16,7 @@ import numpy as np
 from graphengine.backends.numpy.lowering import constants
 from graphengine.backends.protocol import Instruction
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.families.selection import slice_index
 from graphengine.ops.inference import elementwise
@@ -73,9 +74,9 @@ class NumberText:
         """A name that nothing has."""
         return f"v{next(self._numbers)}"
 
-    def add(self, line: str) -> None:
-        """Add a line of text."""
-        self.lines.append(self.indent + line)
+    def add(self, *lines: str) -> None:
+        """Add lines of text."""
+        self.lines += [self.indent + line for line in lines]
 
     def write(self, each: Instruction) -> None:
         """Write one instruction.
@@ -87,13 +88,19 @@ class NumberText:
         """
         if isinstance(each.node, Constant):
             return
-        operands = [self.names[of] if isinstance(of, str) else of for of in each.inputs]
+        operands = list(map(self._named, each.inputs))
         if each.is_core and each.op in WRITERS:
             results = WRITERS[each.op](each, operands)
         else:
             results = [_elementwise(each, operands, self._expressions)]
         for name, kind, texts in zip(each.outputs, each.types, results, strict=True):
             self.names[name] = self._kept(kind, texts)
+
+    def _named(self, operand: Operand) -> Names | None:
+        """The names of the numbers of an operand; None for an omitted one."""
+        if operand is None:
+            return None
+        return self.names[operand] if isinstance(operand, str) else literals(operand)
 
     def _kept(self, kind: ArrayType, texts: Names) -> Names:
         """The names of a result: those that it has, and new ones for expressions."""
@@ -133,22 +140,18 @@ def literal(number: Any) -> str:
 def _elementwise(each: Instruction, operands: Sequence[Any], expressions: Expressions) -> Names:
     """An expression for each number of the result."""
     alone = each._replace(
-        operand_types=tuple([kind and kind._replace(shape=()) for kind in each.operand_types]),
-        types=tuple([kind._replace(shape=()) for kind in each.types]),
+        operand_types=tuple(map(_of_one_number, each.operand_types)), types=tuple(map(_of_one_number, each.types))
     )
     text = expressions(alone)
     if text is None or type(each.node).infer is not elementwise:
         raise NoTextError
     shape: Any = each.types[0].shape
-    texts = [np.broadcast_to(of if _is_names(of) else literals(0.0 if of is None else of), shape) for of in operands]
-    result: Names = np.empty(shape, object)
-    for place in np.ndindex(*shape):
-        result[place] = Expressed(text.format(*[text[place] for text in texts]))
-    return result
+    texts = [np.broadcast_to(literals(0.0) if of is None else of, shape).flat for of in operands]
+    return arranged([Expressed(text.format(*row)) for row in zip(*texts, strict=True)], shape)
 
 
-def _is_names(operand: Any) -> bool:
-    return isinstance(operand, np.ndarray) and operand.dtype == object
+def _of_one_number(kind: Any) -> Any:
+    return kind and kind._replace(shape=())
 
 
 def _moved(each: Instruction, operands: Sequence[Any]) -> list[Names]:
@@ -159,9 +162,8 @@ def _moved(each: Instruction, operands: Sequence[Any]) -> list[Names]:
         if of is None:
             places.append(None)
         else:
-            texts = of if _is_names(of) else literals(of)
-            places.append(np.arange(len(names), len(names) + texts.size).reshape(texts.shape))
-            names += texts.ravel().tolist()
+            places.append(np.arange(len(names), len(names) + of.size).reshape(of.shape))
+            names += of.ravel().tolist()
     found: Any = each.node.forward(*places)
     results = found if isinstance(found, (tuple, list)) else [found]
     return [arranged([names[place] for place in np.ravel(of)], np.shape(of)) for of in results]
@@ -170,7 +172,7 @@ def _moved(each: Instruction, operands: Sequence[Any]) -> list[Names]:
 def _summed(each: Instruction, operands: Sequence[Any]) -> list[Names]:
     """The sum of a vector, from the first number to the last; NumPy starts from 0."""
     (of,) = operands
-    if not _is_names(of) or of.ndim > 1 or of.size > MOST_ADDED or number_count(each.types[0]) != 1:
+    if of.ndim > 1 or of.size > MOST_ADDED or number_count(each.types[0]) != 1:
         raise NoTextError
     total = np.empty(1, object)
     total[0] = Expressed(" + ".join([*of.flat, "0.0"]))
@@ -180,8 +182,6 @@ def _summed(each: Instruction, operands: Sequence[Any]) -> list[Names]:
 def _added_where(each: Instruction, operands: Sequence[Any]) -> list[Names]:
     """The names of x, and sums where `updates` are added."""
     x, updates = operands
-    if not (_is_names(x) and _is_names(updates)):
-        raise NoTextError
     result = x.copy()
     chosen = slice_index(each.node, x.ndim)  # type: ignore[no-untyped-call]
     added = [Expressed(f"{one} + {other}") for one, other in zip(x[chosen].flat, updates.flat, strict=True)]

@@ -6,9 +6,10 @@ best order, which is hard to find; so the given one stays if it takes less.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from graphengine.backends.numpy.buffers import is_large, owners_of
@@ -45,10 +46,7 @@ class _Waiting:
         made = {each.output: index for index, each in enumerate(instructions)}
         self._missing = [made.keys() & each.values for each in instructions]
         self._names = list(made)
-        self._readers = defaultdict[Any, list[int]](list)
-        for index, operands in enumerate(self._missing):
-            for operand in operands:
-                self._readers[operand].append(index)
+        self._readers = _readers(self._missing)
         self.ready = {index for index, operands in enumerate(self._missing) if not operands}
 
     def run(self, index: int) -> None:
@@ -59,6 +57,15 @@ class _Waiting:
             self._missing[reader].remove(result)
             if not self._missing[reader]:
                 self.ready.add(reader)
+
+
+def _readers(operands: Sequence[set[str]]) -> Mapping[str, list[int]]:
+    """The numbers of the instructions that read each value, from the values that each of them reads."""
+    found = defaultdict[str, list[int]](list)
+    for index, names in enumerate(operands):
+        for name in names:
+            found[name].append(index)
+    return found
 
 
 def _peak(instructions: Iterable[Call], live: _Live) -> int:
@@ -74,7 +81,7 @@ class _Live:
         self._owners = owners_of((each.aliases, each.values, each.output) for each in instructions)
         self._bytes = {each.output: _bytes(each) for each in instructions if each.output not in self._owners}
         self._kinds = {each.output: each.kind[:2] for each in instructions}
-        self._uses = Counter(owner for each in instructions for owner in self._owners.of(each.values))
+        self._uses = Counter(itertools.chain.from_iterable(self._owners.of(each.values) for each in instructions))
         self._uses.update(self._owners.of(outputs))
         self.now = self.peak = 0
 
@@ -85,8 +92,8 @@ class _Live:
 
     def run(self, instruction: Call) -> None:
         """Take an instruction into account."""
-        alike = [name for name in instruction.inputs if name in self._kinds and self._uses[name] == 1]
-        over = any(self._kinds[str(name)] == instruction.kind[:2] for name in alike)
+        dying = [name for name in instruction.values if self._uses[name] == 1]
+        over = any(self._kinds.get(name) == instruction.kind[:2] for name in dying)
         made = self._bytes.get(instruction.output, 0)
         self.peak = max(self.peak, self.now + made * (not (over and instruction.elementwise)))
         self.now += self.change(instruction)

@@ -23,7 +23,7 @@ from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import in_lines, tile
-from graphengine.backends.protocol import CodeListing, Program, Rounds
+from graphengine.backends.protocol import CodeListing, Program, Rounds, sources_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims, require_memory
 from graphengine.ir.nodes import has_loops
@@ -242,11 +242,16 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
     require_memory(graph)
     passes = optimize_trimmed if has_loops(graph.nodes) else optimize
     graph = passes(graph, exact=exact)
-    values = [*graph.sources, *[node.id for node in graph.nodes]]
-    if exact or not carried or UNIT not in {graph.types[name].shape for name in values}:
+    if exact or not carried or not _has_units(graph):
         return graph
     single = with_single_numbers(graph)
     return graph if single is graph else passes(single, exact=exact)
+
+
+def _has_units(graph: Graph) -> bool:
+    """Whether a source or the first result of a node is a vector of one number."""
+    values = [*graph.sources, *[node.id for node in graph.nodes]]
+    return UNIT in {graph.types[name].shape for name in values}
 
 
 def _running(graph: Graph) -> Running:
@@ -256,14 +261,6 @@ def _running(graph: Graph) -> Running:
     from graphengine.backends.numpy.looping import RUNNING
 
     return RUNNING
-
-
-def sources_of(graph: Graph, carried: Mapping[str, str], also: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the sources of a graph that are read or carried, and those in `also`."""
-    used: set[Any] = {*graph.outputs.values(), *carried.values(), *also}
-    sources = graph.sources.keys()
-    used.update(*[node.inputs for node in graph.nodes if not sources.isdisjoint(node.inputs)])
-    return tuple([name for name in graph.sources if name in used])
 
 
 class NumPyBackend:

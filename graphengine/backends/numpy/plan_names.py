@@ -17,22 +17,31 @@ def listing_of(code: str, text: PlanText, outputs: Mapping[str, str]) -> CodeLis
     """Return the code of a plan with the meaning of each name in it."""
     used = set(re.findall(r"\b[sfb]\d+\b", code))
     names = {name: meaning for name, meaning in _names(text, outputs) if name in used}
-    fixed = {f"s{slot}": value for slot, value in text.fixed.items()}
-    values = {f"s{slot}" for name, slot in text.slots.items() if isinstance(name, str)}
-    return CodeListing(code, names, {name: fixed[name] for name in names if name in fixed and name in values})
+    known = _known(text)
+    return CodeListing(code, names, {name: known[name] for name in names if name in known})
+
+
+def _known(text: PlanText) -> dict[str, Any]:
+    """The constants of a plan by the names of their slots, without literals."""
+    slots = [slot for name, slot in text.slots.items() if isinstance(name, str)]
+    return {f"s{slot}": text.fixed[slot] for slot in slots if slot in text.fixed}
 
 
 def _names(text: PlanText, outputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield from _slot_names(text, outputs)
+    for index, instruction in enumerate(text.instructions):
+        yield f"f{index}", f"{_function_name(instruction.function)}, {instruction.kind}"
+    for index, (shape, dtype) in enumerate(text.buffers.kinds):
+        yield f"b{index}", f"buffer {ArrayType(shape, dtype)}"
+
+
+def _slot_names(text: PlanText, outputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     results: dict[str, list[str]] = {}
     for output, value in outputs.items():
         results.setdefault(value, []).append(output)
     for value, slot in text.slots.items():
         name = value if isinstance(value, str) else str(value[1])
         yield f"s{slot}", name + (f" (output {', '.join(results[name])})" if name in results else "")
-    for index, instruction in enumerate(text.instructions):
-        yield f"f{index}", f"{_function_name(instruction.function)}, {instruction.kind}"
-    for index, (shape, dtype) in enumerate(text.buffers.kinds):
-        yield f"b{index}", f"buffer {ArrayType(shape, dtype)}"
 
 
 def _function_name(function: Any) -> str:

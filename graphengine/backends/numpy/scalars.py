@@ -27,19 +27,25 @@ def is_truth(kind: ArrayType) -> bool:
 
 
 def is_scalar(op: str, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bool:
-    """Whether Python's operator gives NumPy's bits: on floats and truth values that NumPy makes floats or compares.
+    """Whether Python has an operator for an op that gives NumPy's bits."""
+    return op in SCALAR and is_exact(op, kinds, kind)
+
+
+def is_exact(op: str, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bool:
+    """Whether an operator has NumPy's bits here: on floats, and truth values that NumPy makes floats or compares.
 
     Two truth values are added to a number in Python, to a truth value in NumPy.
     """
-    if op not in SCALAR or not all(map(_is_one_number, kinds)):
+    if not all(map(_is_one_number, kinds)):
         return False
     if op in COMPARISONS:
         return True
     chosen = kinds[1:] if op in CHOICES else ()
-    return is_float(kind) and all(map(_gives_float, chosen))
+    return is_float(kind) and all(map(gives_float, chosen))
 
 
-def _gives_float(kind: ArrayType | None) -> bool:
+def gives_float(kind: ArrayType | None) -> bool:
+    """Whether an operand is a Python float, or a literal that becomes one."""
     return kind is None or is_float(kind)
 
 

@@ -7,7 +7,7 @@ never changes while it runs: any number of threads may share one, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -20,8 +20,7 @@ from graphengine.errors import InputError
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.ir.memory import claims, memory_of
 from graphengine.ir.nodes import GraphNode, Operand
-from graphengine.ops.families.shaping import like
-from graphengine.transform.path import Choice, OwnChoice, backward_path, put_through
+from graphengine.transform.path import Choice, OwnChoice, backward_path
 
 Slots: TypeAlias = list[Any]
 
@@ -79,24 +78,24 @@ class Executor:
         schedule = schedule or self._everything
         with np.errstate(all="ignore"):
             for step, released in zip(schedule.steps, schedule.releases, strict=True):
-                arguments = [slots[slot] for slot in step.inputs]
-                try:
-                    results = step.call(*arguments)
-                    if type(results) is int:
-                        bounded(results)
-                except InputError:
-                    raise  # which node asks for how much memory
-                except Exception as error:  # a user's node may raise anything
-                    given = arguments[-len(step.node.inputs) :]
-                    raise failed(self.graph, step.node, "forward", given, error) from error
-                if len(step.outputs) == 1:
-                    slots[step.outputs[0]] = results
-                else:
-                    for slot, result in zip(step.outputs, results, strict=True):
-                        slots[slot] = result
+                results = self._results(step, [slots[slot] for slot in step.inputs])
+                for slot, result in zip(step.outputs, results, strict=True):
+                    slots[slot] = result
                 for slot in released:
                     slots[slot] = None
         return slots
+
+    def _results(self, step: ForwardStep, arguments: list[Any]) -> Sequence[Any]:
+        """What a step gives, one for each output."""
+        try:
+            results = step.call(*arguments)
+            if type(results) is int:
+                bounded(results)
+        except InputError:
+            raise  # which node asks for how much memory
+        except Exception as error:  # a user's node may raise anything
+            raise failed(self.graph, step.node, "forward", arguments[-len(step.node.inputs) :], error) from error
+        return results if len(step.outputs) > 1 else (results,)
 
     def backward(self, slots: Slots, of: str, wrt: Sequence[str], see: Observer | None = None) -> dict[str, Any]:
         """Gradients of the scalar `of` with respect to the values `wrt`, from the values of a forward pass.
@@ -114,18 +113,13 @@ class Executor:
         wanted = {self.slot_of[name] for name in wrt}
         with np.errstate(all="ignore"):
             for backward_step in self.backward_schedule(of, wrt):
-                step = backward_step.step
-                incoming = [gradients.get(slot) for slot in step.outputs]
+                incoming = _taken(gradients, backward_step.step.outputs, wanted)
                 if all(gradient is None for gradient in incoming):
                     continue  # what reads its results passes no gradient on
-                given = _call_backward(self.graph, backward_step, slots, incoming)
+                given = backward_step.gradients(self.graph, slots, incoming)
                 if see:
                     see(backward_step, incoming, given)
-                for slot, gradient in zip(step.inputs, given, strict=True):
-                    if gradient is not None:
-                        gradients[slot] = gradients[slot] + gradient if slot in gradients else gradient
-                for slot in set(step.outputs) - wanted:
-                    gradients.pop(slot, None)
+                _add(gradients, backward_step.step.inputs, given)
         return {name: self._gradient(gradients, slots, name) for name in wrt}
 
     def _gradient(self, gradients: dict[int, Any], slots: Slots, name: str) -> Any:
@@ -199,17 +193,12 @@ class Executor:
         return tuple([(each, self.slot_of[each.condition]) for each in choices])
 
 
-def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
-    """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
-    node, _, inputs, outputs = backward_step.step
-    chosen = [(choice, slots[slot]) for choice, slot in backward_step.choices]
-    values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
-    signature = node.node.signature
-    try:
-        gradients = signature.gradients(node.node, incoming, values, results, backward_step.needs)
-    except Exception as error:  # a user's node may raise anything
-        raise failed(graph, node, "backward", incoming, error) from error
-    return [
-        None if gradient is None else like(put_through(chosen, gradient, results[0], value), value)
-        for gradient, value in zip(gradients, values, strict=True)
-    ]
+def _taken(gradients: dict[int, Any], slots: Iterable[int], wanted: Container[int]) -> list[Any]:
+    """What has arrived at some slots, None for nothing; it stays where it is wanted."""
+    return [gradients.get(slot) if slot in wanted else gradients.pop(slot, None) for slot in slots]
+
+
+def _add(gradients: dict[int, Any], slots: Iterable[int], given: Iterable[Any]) -> None:
+    for slot, gradient in zip(slots, given, strict=True):
+        if gradient is not None:
+            gradients[slot] = gradients[slot] + gradient if slot in gradients else gradient

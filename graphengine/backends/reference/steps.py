@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from graphengine.backends.reference.diagnosis import failed
+from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.transform.path import Choice, OwnChoice
+from graphengine.ops.families.shaping import like
+from graphengine.transform.path import Choice, OwnChoice, put_through
 
 
 class ForwardStep(NamedTuple):
@@ -28,6 +31,26 @@ class BackwardStep(NamedTuple):
     step: ForwardStep
     needs: tuple[bool, ...]
     choices: tuple[tuple[Choice | OwnChoice, int], ...]
+
+    def gradients(self, graph: Graph, slots: Sequence[Any], incoming: Sequence[Any]) -> list[Any]:
+        """Return one gradient for each input of the step, None off the path, in the shape and dtype of the input.
+
+        Raises
+        ------
+        ExecutionError
+            GE410 if the node's `backward` fails.
+        """
+        node, _, inputs, outputs = self.step
+        chosen = [(choice, slots[slot]) for choice, slot in self.choices]
+        values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
+        try:
+            gradients = node.node.signature.gradients(node.node, incoming, values, results, self.needs)
+        except Exception as error:  # a user's node may raise anything
+            raise failed(graph, node, "backward", incoming, error) from error
+        return [
+            None if gradient is None else like(put_through(chosen, gradient, results[0], value), value)
+            for gradient, value in zip(gradients, values, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
