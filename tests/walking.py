@@ -53,7 +53,9 @@ def calls_of(*command):
 
 if __name__ == "__main__":
     from graphengine.cli import main
+    from graphengine.training import loop
 
+    loop.CHUNK_SECONDS = 1e9  # the number of chunks does not depend on how busy the machine is
     sys.argv[0] = "graphengine"
     walk = Walk()
     sys.setprofile(walk)
