@@ -141,7 +141,7 @@ def probed(node: Any, *types: ArrayType | None) -> tuple[ArrayType, ...]:
     if len(symbols) > len(_FIRST_SIZES) or any(None in kind.shape for kind in types if kind):
         raise ValueError(f"{type(node).__name__} needs an `infer` method: its input shapes cannot be probed")
     bindings = dict(zip(symbols, _FIRST_SIZES, strict=False)), dict(zip(symbols, _SECOND_SIZES, strict=False))
-    results = [_as_tuple(_forward(node, types, binding)) for binding in bindings]
+    results = [as_tuple(_forward(node, types, binding)) for binding in bindings]
     return tuple(
         ArrayType(_follow(np.shape(first), np.shape(second), *bindings), type_of(first).dtype)
         for first, second in zip(*results, strict=True)
@@ -165,7 +165,8 @@ def _ones(kind: ArrayType, bindings: dict[str, int]) -> Any:
     return np.ones([size_value(size, bindings) for size in kind.shape], kind.dtype)
 
 
-def _as_tuple(result: Any) -> tuple[Any, ...]:
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    """What a call gives as a tuple: of one result, or of several."""
     return result if isinstance(result, tuple) else (result,)
 
 

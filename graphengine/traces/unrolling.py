@@ -14,6 +14,7 @@ import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ops.body import kind_of
+from graphengine.ops.inference import as_tuple
 
 
 class Opened(NamedTuple):
@@ -87,9 +88,9 @@ class Unrolled:
     def _state(self, number: int) -> list[Any]:
         """The state after so many steps."""
         if number not in self._states:
-            known = max(each for each in self._states if each < number)
+            known = max(filter(number.__gt__, self._states))
             loop, values = self._loop.between(self._starting(self._states[known]), known, number, self.count)
-            self._states[number] = list(_all(loop.forward(*values)))[: len(loop.carry)]
+            self._states[number] = list(as_tuple(loop.forward(*values)))[: len(loop.carry)]
         return self._states[number]
 
     def _after(self, number: int) -> list[Any]:
@@ -97,7 +98,7 @@ class Unrolled:
         if all(each is None for each in self._arriving):
             return self._arriving[: len(self._loop.carry)]
         if number not in self._gradients:
-            known = min(each for each in self._gradients if each > number)
+            known = min(filter(number.__lt__, self._gradients))
             self._gradients[number] = self._back(known, number)
         return self._gradients[number]
 
@@ -126,7 +127,3 @@ class Unrolled:
 def present(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]]:
     """Names with their values, without those that have none."""
     return [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
-
-
-def _all(results: Any) -> tuple[Any, ...]:
-    return results if isinstance(results, tuple) else (results,)

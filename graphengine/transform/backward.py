@@ -43,11 +43,9 @@ class BackwardPass:
         if incoming.count(None) == len(incoming):
             return  # what reads its results passes no gradient on
         begun = [gradients.get(operand) if need else None for operand, need in zip(inputs, needs, strict=True)]
-        values: list[Any] = [*inputs, *outputs, *incoming, *begun]
-        if choices:
-            values += [choice.condition for choice in choices]
+        values: list[Any] = [*inputs, *outputs, *incoming, *begun, *[choice.condition for choice in choices]]
         kinds = tuple(map(self._recorder.types.get, values))
-        taken = tuple([choice.taken for choice in choices]) if choices else ()
+        taken = tuple([choice.taken for choice in choices])
         key = (id(node.node), kinds, needs, completes, taken, _pattern(inputs), _literals(node, kinds))
         templates = self._recorder.templates
         if key not in templates:
@@ -55,9 +53,13 @@ class BackwardPass:
             templates[key] = node.node, made
         _, template = templates[key]
         values = self._recorder.repeat(template, values, node.id)
+        self._keep(inputs, values, template)
+
+    def _keep(self, inputs: tuple[Operand, ...], values: Sequence[Any], template: Template) -> None:
+        """The gradients of the inputs are now those among the values of a template."""
         for operand, place in zip(inputs, template.results, strict=True):
             if place is not None:
-                gradients[operand] = values[place]
+                self.gradients[operand] = values[place]
 
 
 def _completions(path: Sequence[PathNode]) -> list[tuple[bool, ...]]:
@@ -136,7 +138,8 @@ class _Alike:
         for each in contributions:
             results[each.place] = each.total
         targets = {self._first[place] for place, need in enumerate(self._needs) if need}
-        _, _, incoming, _, _ = self._divided(sample.operands)
+        ports = len(self._node.node.outputs)
+        incoming = sample.operands[len(inputs) + ports :][:ports]
         return sample.template(results, part_names(sample.nodes, pieces, targets, incoming, contributions))
 
     def _divided(self, values: Sequence[Any]) -> tuple[Sequence[Any], ...]:
@@ -191,11 +194,9 @@ def _check_recorded(gradients: Sequence[Any]) -> None:
 
 def _opaque(recorder: Recorder, node: GraphNode, needs: Sequence[bool], values: Sequence[Sequence[Any]]) -> Any:
     """The backward of a node as opaque nodes, one for each input that needs a gradient."""
-    incoming, inputs, results = values
-    arriving = [np.zeros_like(r) if g is None else g for g, r in zip(incoming, results, strict=True)]
-    omitted = tuple(place for place, value in enumerate(inputs) if value is None)
-    operands = [*arriving, *(value for value in inputs if value is not None), *results]
+    operands = _opaque_operands(*values)
     attributes = node.node.model_dump(mode="json", exclude_defaults=True)
+    omitted = tuple([place for place, value in enumerate(values[1]) if value is None])
     attributes_of_all = {"of": node.op, "attributes": attributes, "omitted": omitted}
     return tuple(
         [
@@ -203,6 +204,12 @@ def _opaque(recorder: Recorder, node: GraphNode, needs: Sequence[bool], values: 
             for index, need in enumerate(needs)
         ]
     )
+
+
+def _opaque_operands(incoming: Sequence[Any], inputs: Sequence[Any], results: Sequence[Any]) -> list[Any]:
+    """The gradients of all results, 0 where none arrives, the inputs that are there, and the results."""
+    arriving = [np.zeros_like(r) if g is None else g for g, r in zip(incoming, results, strict=True)]
+    return [*arriving, *[value for value in inputs if value is not None], *results]
 
 
 def _like(recorder: Recorder, contribution: Symbol, value: Symbol) -> Symbol:
@@ -237,7 +244,7 @@ def gradient_name(value: str) -> str:
 def partial_name(node: str, operand: str) -> str:
     """The name of a partial derivative; inside a function the operand is named as it is there."""
     scope = node[: node.rfind("/") + 1]
-    return f"{gradient_name(node)}/{gradient_name(operand.removeprefix(scope))}"
+    return gradient_name(f"{node}/d_{operand.removeprefix(scope)}")
 
 
 def part_names(
@@ -309,15 +316,24 @@ def _piece(node: GraphNode, owners: Collection[int], flows: bool) -> Namer:
         axis = getattr(node.node, "axis", None)
         return _after(node.op if axis is None else f"{node.op}.{axis}")
     if node.op == "scan":
-        return lambda recorder, near, values, operands: recorder.free(
-            f"{gradient_name(near)}/scan" if flows else f"{near}/kept"
-        )
-    if len(node.node.outputs) > 1 or (not flows and len(node.inputs) == 1 and isinstance(node.inputs[0], str)):
+        return _of_loop(flows)
+    if len(node.node.outputs) > 1 or (not flows and _reads_one_value(node)):
         return _after(node.op)
     if len(owners) != 1:
         return lambda recorder, near, values, operands: recorder.numbered(gradient_name(near))
     (place,) = owners
     return _numbered(place) if flows else _numbered_partial(place)
+
+
+def _of_loop(flows: bool) -> Namer:
+    """The namer of a loop: the one that gradients go back through, or one that keeps states for it."""
+    if flows:
+        return lambda recorder, near, values, operands: recorder.free(f"{gradient_name(near)}/scan")
+    return lambda recorder, near, values, operands: recorder.free(f"{near}/kept")
+
+
+def _reads_one_value(node: GraphNode) -> bool:
+    return len(node.inputs) == 1 and isinstance(node.inputs[0], str)
 
 
 def _whole(place: int) -> Namer:

@@ -18,7 +18,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, operand_types, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ir.templates import StandIn, Template
-from graphengine.ops.inference import elementwise
+from graphengine.ops.inference import as_tuple, elementwise
 from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
 from graphengine.ops.traits import FILLS, OpTrait, fill_of
@@ -57,7 +57,7 @@ def expansion(recorder: Recorder, node: GraphNode, types: Types, kinds: Types) -
             sample = recorder.sample(stand_ins, lambda values: node.node.forward(*values))
     except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
         return None
-    results = sample.returned if isinstance(sample.returned, tuple) else (sample.returned,)
+    results = as_tuple(sample.returned)
     if _gives_itself(sample.nodes, node) or not _as_inferred(results, kinds):
         return None
     names = [_numbered] * len(sample.nodes)
@@ -150,11 +150,14 @@ def fold_constants(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Resu
     """A node whose inputs are all numbers is computed now."""
     if kind.shape != () or len(node.node.outputs) > 1 or OpTrait.SIZES_ONLY in node.node.traits:
         return None
-    values = []
-    for operand in node.inputs:
-        values.append(rewriter.number(operand))
-        if values[-1] is None and operand is not None:
-            return None
+    values = list(map(rewriter.number, node.inputs))
+    if values.count(None) > node.inputs.count(None):
+        return None
+    return _computed(node, values, kind)
+
+
+def _computed(node: GraphNode, values: Sequence[Any], kind: ArrayType) -> Result:
+    """What a node gives of numbers, if a model file may hold it."""
     try:
         result = node.node.forward(*values)
     except Exception:  # noqa: BLE001 - the node stays, and what is wrong is reported when it runs
@@ -231,8 +234,16 @@ def signs_of_products(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> R
     left, right = _under_sign(rewriter, x), _under_sign(rewriter, y)
     if left is None and right is None:
         return None
-    plain = rewriter.insert("mul", (x if left is None else left, y if right is None else right), {}, node.id)
-    return GraphNode(node.id, SIGN, rewriter.instance(SIGN, {}), (plain,)) if left is None or right is None else plain
+    if left is None:
+        return _negative_product(rewriter, (x, right), node.id)
+    if right is None:
+        return _negative_product(rewriter, (left, y), node.id)
+    return rewriter.insert("mul", (left, right), {}, node.id)
+
+
+def _negative_product(rewriter: Rewriter, operands: tuple[Operand, ...], name: str) -> GraphNode:
+    plain = rewriter.insert("mul", operands, {}, name)
+    return GraphNode(name, SIGN, rewriter.instance(SIGN, {}), (plain,))
 
 
 _OPPOSITE = {"add": "sub", "sub": "add"}
@@ -289,13 +300,14 @@ def _unbroadcast(rewriter: Rewriter, node: GraphNode, shape: Shape) -> tuple[Ope
     if not shape or not _is_static(shape):
         return None
     inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
-    if inputs == node.inputs:
-        return None
-    for operand, before in zip(inputs, node.inputs, strict=True):
-        kind = rewriter.type_of(operand)
-        if operand is not before and kind is not None and isinstance(kind.dtype, PythonNumber):
-            return None  # a Python number would take part in promotion with less weight than the array made of it
-    return inputs
+    moved = [operand for operand, before in zip(inputs, node.inputs, strict=True) if operand is not before]
+    return inputs if moved and not any(_is_python_number(rewriter, operand) for operand in moved) else None
+
+
+def _is_python_number(rewriter: Rewriter, operand: Operand) -> bool:
+    """Whether an operand takes part in promotion with less weight than an array made of it."""
+    kind = rewriter.type_of(operand)
+    return kind is not None and isinstance(kind.dtype, PythonNumber)
 
 
 def _shape_of(rewriter: Rewriter, operands: tuple[Operand, ...]) -> Shape:
@@ -324,17 +336,20 @@ def factor_sums(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     if summed is None or not (_sums_all(node, kind) and _is_float_array(summed)):
         return None
     scalars, arrays, negative = _factors(rewriter, node.inputs[0], summed)
-    if len(arrays) > 2 or (len(arrays) == 1 and not scalars and not negative):
+    if not (arrays[1:] or scalars or negative):
         return None
-    if len(arrays) == 1:
-        result = rewriter.insert("sum", (arrays[0],), {}, node.id)
-    else:
-        result = rewriter.insert("matmul", tuple(_flat(rewriter, array, summed) for array in arrays), {}, node.id)
+    result = _summed(rewriter, arrays, summed, node.id)
     for scalar in scalars:
         result = rewriter.insert("mul", (scalar, result), {}, node.id)
-    if negative:
-        result = rewriter.insert(SIGN, (result,), {}, node.id)
-    return result
+    return rewriter.insert(SIGN, (result,), {}, node.id) if negative else result
+
+
+def _summed(rewriter: Rewriter, arrays: Sequence[Operand], kind: ArrayType, near: str) -> str:
+    """The sum over all elements of an array, or of the product of two."""
+    if len(arrays) == 1:
+        return rewriter.insert("sum", (arrays[0],), {}, near)
+    vectors = arrays if len(kind.shape) == 1 else [_flat(rewriter, array, kind) for array in arrays]
+    return rewriter.insert("matmul", tuple(vectors), {}, near)
 
 
 def _is_float_array(kind: ArrayType) -> bool:
@@ -343,8 +358,6 @@ def _is_float_array(kind: ArrayType) -> bool:
 
 def _flat(rewriter: Rewriter, array: Operand, kind: ArrayType) -> Operand:
     """The values of an array as a vector."""
-    if len(kind.shape) == 1:
-        return array
     return rewriter.insert("reshape", (array, None), {"shape": (product(kind.shape),)}, "flat")
 
 
@@ -369,7 +382,7 @@ def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[lis
             case GraphNode(op="neg", inputs=inputs):
                 negative = not negative
                 pending += inputs
-            case GraphNode(op="square", inputs=inputs) if not arrays and not pending:
+            case GraphNode(op="square", inputs=inputs) if not (arrays or pending):
                 arrays += inputs * 2
             case GraphNode(op="mul") as node if _splits(rewriter, node, kind, len(arrays) + len(pending)):
                 pending += node.inputs
@@ -380,15 +393,16 @@ def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[lis
 
 def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -> bool:
     """Whether a product may be taken apart: into a scalar and an array, or into two arrays in all."""
-    kinds = [rewriter.type_of(operand) for operand in node.inputs]
-    if not all(of is not None and _is_factor(of, kind) for of in kinds):
-        return False
-    return sum(of.shape != () for of in kinds if of) + others <= 2
+    factors = [rewriter.type_of(operand) for operand in node.inputs]
+    arrays = [of for of in factors if of and of.shape]
+    return len(arrays) + others <= 2 and all(_is_factor(of, kind) for of in factors)
 
 
-def _is_factor(of: ArrayType, product: ArrayType) -> bool:
+def _is_factor(of: ArrayType | None, product: ArrayType) -> bool:
     """Whether a factor is a scalar or has the shape of the product, and leaves it its dtype."""
-    return of.shape in ((), product.shape) and (of.dtype == product.dtype or isinstance(of.dtype, PythonNumber))
+    if of is None or of.shape not in ((), product.shape):
+        return False
+    return of.dtype == product.dtype or isinstance(of.dtype, PythonNumber)
 
 
 SHAPES = (fold_sizes, fold_splits, fold_output_sizes, fold_shapes)

@@ -30,7 +30,7 @@ from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import node_text
 from graphengine.ir.recording import Symbol
 from graphengine.ops.inference import is_pointwise
-from graphengine.ops.shapes import ArrayType
+from graphengine.ops.shapes import ArrayType, Shape
 from graphengine.ops.traits import OpTrait
 
 STOP = "stop_gradient"
@@ -178,13 +178,17 @@ def _of_conditions(graph: Graph, path: Path) -> dict[str, tuple[Choice, ...]]:
     found: dict[str, tuple[Choice, ...]] = {}
     for node, needs in path:
         arriving = held.get(node.id, frozenset())
-        if arriving and is_pointwise(node.node) and not unsafe.isdisjoint(node.outputs):
+        if arriving and _meets_infinities(node, unsafe):
             found[node.id] = tuple(sorted(arriving))
-        for place, (operand, need) in enumerate(zip(node.inputs, needs, strict=True)):
-            if need:
-                passed = _passed(node, place, arriving, graph.types)
-                held[operand] = held[operand] & passed if operand in held else passed
+        for place in itertools.compress(range(len(needs)), needs):
+            operand, passed = node.inputs[place], _passed(node, place, arriving, graph.types)
+            held[operand] = held.get(operand, passed) & passed
     return found
+
+
+def _meets_infinities(node: GraphNode, unsafe: set[Any]) -> bool:
+    """Whether a node of single numbers gives what may be infinite."""
+    return is_pointwise(node.node) and not unsafe.isdisjoint(node.outputs)
 
 
 def _between_infinities(graph: Graph, path: Path) -> Iterator[GraphNode]:
@@ -193,29 +197,45 @@ def _between_infinities(graph: Graph, path: Path) -> Iterator[GraphNode]:
     for node, needs in path:
         if not is_pointwise(node.node):
             continue
-        if node.id in infinite and node.op in OWN and node.node.is_core:
+        arrives = node.id in infinite
+        if arrives and _chooses_by_values(node):
             yield node
-        if node.id in infinite or _has_pole(node):
-            shape = graph.types[node.id].shape
-            operands = [str(operand) for operand, need in zip(node.inputs, needs, strict=True) if need]
-            infinite.update([each for each in operands if graph.types[each].shape == shape])
+        if arrives or _has_pole(node):
+            infinite.update(_of_its_shape(itertools.compress(node.inputs, needs), node, graph.types))
+
+
+def _chooses_by_values(node: GraphNode) -> bool:
+    return node.op in OWN and node.node.is_core
+
+
+def _of_its_shape(operands: Iterable[Any], node: GraphNode, types: Mapping[Any, ArrayType]) -> list[Any]:
+    """The operands that have the shape of the result: what arrives at one number is passed on to one number."""
+    return [each for each in operands if types[each].shape == types[node.id].shape]
 
 
 def _has_pole(node: GraphNode) -> bool:
     """Whether the derivative of a node may be infinite at a small number; that of a quotient by a literal is not."""
-    if node.node.is_core and node.op == "div" and not isinstance(node.inputs[1], str):
+    if _divides_by_literal(node):
         return False
     return OpTrait.POLE in node.node.traits or _is_unknown(node)
+
+
+def _divides_by_literal(node: GraphNode) -> bool:
+    return node.node.is_core and node.op == "div" and not isinstance(node.inputs[1], str)
 
 
 def _passed(
     node: GraphNode, place: int, arriving: frozenset[Choice], types: Mapping[Any, ArrayType]
 ) -> frozenset[Choice]:
     """The choices that hold for what a node passes on to an operand."""
-    shape = types[node.inputs[place]].shape
-    if not is_pointwise(node.node) or None in shape or shape != types[node.id].shape:
+    if not _is_number_by_number(node, types[node.inputs[place]].shape, types[node.id].shape):
         return frozenset()
     return arriving | {Choice(str(node.inputs[0]), place == 1)} if _chooses(node) else arriving
+
+
+def _is_number_by_number(node: GraphNode, operand: Shape, result: Shape) -> bool:
+    """Whether each number of an operand is one of the result's own: none is broadcast."""
+    return is_pointwise(node.node) and None not in operand and operand == result
 
 
 def _chooses(node: GraphNode) -> bool:
@@ -234,6 +254,11 @@ def _may_be_infinite(graph: Graph) -> set[Any]:
     """The results of nodes with a pole, and of those that read such results."""
     unsafe: set[Any] = set()
     for node in graph.nodes:
-        if not node.node.traits.isdisjoint(POLES) or _is_unknown(node) or not unsafe.isdisjoint(node.inputs):
+        if _may_begin_infinite(node) or not unsafe.isdisjoint(node.inputs):
             unsafe.update(node.outputs)
     return unsafe
+
+
+def _may_begin_infinite(node: GraphNode) -> bool:
+    """Whether an op may give infinity for finite numbers."""
+    return not node.node.traits.isdisjoint(POLES) or _is_unknown(node)

@@ -7,7 +7,7 @@ other: it can be printed, saved, run and compiled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from graphengine.ir.declarations import Input, State, array_type, types_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ir.recording import Recorder
+from graphengine.ops.inference import as_tuple
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.gradient import filled, pruned, record_backward
 from graphengine.transform.mode import in_training_mode, with_iteration
@@ -154,13 +155,18 @@ def with_declarations(graph: Graph, rules: Mapping[str, Update]) -> Graph:
     slots: dict[str, State] = {}
     for name, rule in rules.items():
         slots |= {f"{name}/{slot}": state for slot, state in rule.slots.items()}
-    taken = [f"the training step needs the id '{name}' itself" for name in (*inputs, *slots) if name in graph.types]
-    if taken:
-        raise InvalidModelError(Problem("GE201", message) for message in taken)
+    _require_free((*inputs, *slots), graph.types)
     types = {**graph.types, **types_of(inputs, slots)}
     return graph.derive(
         graph.nodes, graph.outputs, types, inputs={**graph.inputs, **inputs}, state={**graph.state, **slots}
     )
+
+
+def _require_free(names: Iterable[str], types: Mapping[str, ArrayType]) -> None:
+    """Refuse a graph that uses names of the step."""
+    taken = [name for name in names if name in types]
+    if taken:
+        raise InvalidModelError(Problem("GE201", f"the training step needs the id '{name}' itself") for name in taken)
 
 
 def _lengths(recorder: Recorder, gradients: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,13 +231,17 @@ def _updated(recorder: Recorder, name: str, gradient: Any, rule: Update) -> dict
     operands: dict[Any, Operand] = {**targets, "gradient": gradient.name, LEARNING_RATE: rate.name}
     if _reads_iteration(rule.graph):
         operands[ITERATION] = _scalar(recorder, ITERATION, rule.kind).name
-    for node in rule.graph.nodes:
-        inputs = node.renamed(operands).inputs
-        symbols = recorder.emit(node.op, node.node, inputs, recorder.free(f"{name}/{node.id}"))
-        symbols = symbols if isinstance(symbols, tuple) else (symbols,)
-        operands.update(zip(node.outputs, [symbol.name for symbol in symbols], strict=True))
+    _inline(recorder, rule.graph, operands, name)
     updated = {targets[output]: str(operands[value]) for output, value in rule.graph.outputs.items()}
     return {**updated, name: _within_bounds(recorder, name, updated[name])}
+
+
+def _inline(recorder: Recorder, rule: Graph, operands: dict[Any, Operand], near: str) -> None:
+    """Record the nodes of a rule on the operands, and add what they give to these."""
+    for node in rule.nodes:
+        inputs = node.renamed(operands).inputs
+        symbols = as_tuple(recorder.emit(node.op, node.node, inputs, recorder.free(f"{near}/{node.id}")))
+        operands.update(zip(node.outputs, [symbol.name for symbol in symbols], strict=True))
 
 
 def _rate(recorder: Recorder, name: str, kind: ArrayType) -> Any:
