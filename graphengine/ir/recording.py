@@ -102,13 +102,13 @@ class Symbol(NDArrayOperatorsMixin, Recorded):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise UnrecordableError(f"the value of '{self.name}' is not known while a graph is made")
 
-    __bool__: Callable[..., NoReturn] = _refuse
-    __len__: Callable[..., NoReturn] = _refuse
-    __iter__: Callable[..., NoReturn] = _refuse
-    __float__: Callable[..., NoReturn] = _refuse
-    __int__: Callable[..., NoReturn] = _refuse
-    __index__: Callable[..., NoReturn] = _refuse
-    __array__: Callable[..., NoReturn] = _refuse
+    __bool__: ClassVar[Callable[..., NoReturn]] = _refuse
+    __len__: ClassVar[Callable[..., NoReturn]] = _refuse
+    __iter__: ClassVar[Callable[..., NoReturn]] = _refuse
+    __float__: ClassVar[Callable[..., NoReturn]] = _refuse
+    __int__: ClassVar[Callable[..., NoReturn]] = _refuse
+    __index__: ClassVar[Callable[..., NoReturn]] = _refuse
+    __array__: ClassVar[Callable[..., NoReturn]] = _refuse
     __hash__ = object.__hash__  # equality records a comparison
 
 
