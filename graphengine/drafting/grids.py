@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from graphengine.drafting.roles import ColumnKind, Task
+from graphengine.drafting.columns import ColumnKind
+from graphengine.drafting.roles import Task
 from graphengine.drafting.table_model import Family
 from graphengine.errors import UsageError
 from graphengine.wording import counted

@@ -8,9 +8,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from graphengine.drafting.columns import ColumnKind
 from graphengine.drafting.networks import convolution, series_memory
 from graphengine.drafting.parts import Parts, training
-from graphengine.drafting.roles import ColumnKind, Role, Task
+from graphengine.drafting.roles import Role, Task
 from graphengine.drafting.table_model import Family, table_model
 
 ROWS = 60
