@@ -378,7 +378,7 @@ def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[lis
         if of is not None and of.shape == ():
             scalars.append(current)
             continue
-        match rewriter.producer(current, "neg", "square", "mul"):
+        match rewriter.producer(current, SIGN, "square", "mul"):
             case GraphNode(op="neg", inputs=inputs):
                 negative = not negative
                 pending += inputs
