@@ -287,7 +287,9 @@ class _Cells:
         """A column with a number for each missing one: NaN, or a 0 that is never used."""
         declared = self._inputs[taken.name]
         if not declared.missing:
-            self.bad.add_missing(taken.name, taken.column, first + np.flatnonzero(~as_numpy(column.is_valid())))
+            self.bad.add_missing(
+                taken.name, taken.column, (first + np.flatnonzero(~as_numpy(column.is_valid()))).tolist()
+            )
         filling = np.array([np.nan if declared.missing else 0]).astype(_dtype(column.type))
         return column.fill_null(as_arrow(filling, column.type)[0])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,24 +45,31 @@ def is_missing(cell: Any) -> bool:
 
 def empty_places(value: Any) -> list[int]:
     """Return the places where a library's column or table, row by row, has no value; NaN is none for pandas."""
-    for method in ("isna", "is_null"):  # of pandas; of columns of polars and Arrow
-        if hasattr(value, method):
-            return np.flatnonzero(np.asarray(getattr(value, method)())).tolist()
-    for method in ("iter_columns", "itercolumns"):  # of tables of polars, Arrow
-        if hasattr(value, method):
-            columns = [np.asarray(column.is_null()) for column in getattr(value, method)()]
-            return np.flatnonzero(np.column_stack(columns)).tolist() if columns else []
+    if is_empty := _method(value, "isna", "is_null"):  # of pandas; of columns of polars and Arrow
+        return np.flatnonzero(np.asarray(is_empty())).tolist()
+    if columns_of := _method(value, "iter_columns", "itercolumns"):  # of tables of polars, Arrow
+        columns = [np.asarray(column.is_null()) for column in columns_of()]
+        return np.flatnonzero(np.column_stack(columns)).tolist() if columns else []
     return []
+
+
+def _method(value: Any, *names: str) -> Callable[[], Any] | None:
+    """The first of these methods that the object of a library has."""
+    return next((getattr(value, name) for name in names if hasattr(value, name)), None)
 
 
 def category_codes(cells: Sequence[Any], declared: Input) -> np.ndarray[Any, Any]:
     """Return the index of each cell among the categories, `UNSEEN` or `MISSING`; an empty text is missing."""
     table = {value: index for index, value in enumerate(declared.categories or ())}
     codes = np.fromiter((table.get(cell, UNSEEN) for cell in cells), np.int64, len(cells))
-    for place in np.flatnonzero(codes == UNSEEN).tolist():
-        if is_missing(cells[place]) or cells[place] == "":
-            codes[place] = table.get("", MISSING)
+    empty = [place for place in _places(codes, UNSEEN) if is_missing(cells[place]) or cells[place] == ""]
+    codes[empty] = table.get("", MISSING)
     return codes
+
+
+def _places(codes: np.ndarray[Any, Any], code: int) -> list[int]:
+    found: list[int] = np.flatnonzero(codes == code).tolist()
+    return found
 
 
 def text_codes(cells: Sequence[str], declared: Input) -> np.ndarray[Any, Any]:
@@ -69,8 +77,8 @@ def text_codes(cells: Sequence[str], declared: Input) -> np.ndarray[Any, Any]:
     if not isinstance((declared.categories or ("",))[0], str):
         return category_codes([_number(cell) for cell in cells], declared)
     codes = category_codes(cells, declared)
-    for place in np.flatnonzero(codes == UNSEEN).tolist():
-        codes[place] = category_codes([cells[place].strip()], declared)[0]
+    unseen = _places(codes, UNSEEN)
+    codes[unseen] = category_codes([cells[place].strip() for place in unseen], declared)
     return codes
 
 
@@ -104,6 +112,15 @@ class _Fault:
     places: list[int] = field(default_factory=list)
     values: dict[Any, None] = field(default_factory=dict)
 
+    def add(self, count: int, places: Sequence[int]) -> None:
+        """Count further cells; `places` may be only the first of them."""
+        self.count += count
+        self.places.extend(places[: MOST_PLACES - len(self.places)])  # `+=` would add the numbers of an array
+
+
+def _at(places: Iterable[int], items: Sequence[Any]) -> list[Any]:
+    return [items[place] for place in places]
+
 
 class BadCells:
     """Collects the cells of a table that have no number, by column."""
@@ -115,14 +132,14 @@ class BadCells:
     def __bool__(self) -> bool:
         return bool(self._missing or self._unseen)
 
-    def add_missing(self, name: str, column: str, places: Iterable[int]) -> None:
+    def add_missing(self, name: str, column: str, places: Sequence[int]) -> None:
         """Count cells of an input that have no value; `places` are their rows or lines."""
-        _add(self._missing.setdefault((name, column), _Fault()), places)
+        self._missing.setdefault((name, column), _Fault()).add(len(places), places)
 
-    def add_unseen(self, name: str, column: str, places: Iterable[int], values: Iterable[Any]) -> None:
+    def add_unseen(self, name: str, column: str, places: Sequence[int], values: Iterable[Any]) -> None:
         """Count cells of an input that are no category."""
         fault = self._unseen.setdefault((name, column), _Fault())
-        _add(fault, places)
+        fault.add(len(places), places)
         for value in values:
             if len(fault.values) >= MOST_PLACES:
                 break
@@ -132,21 +149,17 @@ class BadCells:
         self, name: str, column: str, codes: np.ndarray[Any, Any], cells: Sequence[Any], places: Sequence[int]
     ) -> None:
         """Count the cells whose codes have no number."""
-        for kind in (MISSING, UNSEEN):
-            if found := np.flatnonzero(codes == kind).tolist():
-                where = [places[each] for each in found]
-                if kind == MISSING:
-                    self.add_missing(name, column, where)
-                else:
-                    self.add_unseen(name, column, where, [cells[each] for each in found])
+        if missing := _places(codes, MISSING):
+            self.add_missing(name, column, _at(missing, places))
+        if unseen := _places(codes, UNSEEN):
+            self.add_unseen(name, column, _at(unseen, places), _at(unseen, cells))
 
     def update(self, other: BadCells) -> None:
         """Add what another part of the table has."""
         for mine, others in ((self._missing, other._missing), (self._unseen, other._unseen)):
             for key, fault in others.items():
                 kept = mine.setdefault(key, _Fault())
-                kept.places = [*kept.places, *fault.places][:MOST_PLACES]
-                kept.count += fault.count
+                kept.add(fault.count, fault.places)
                 kept.values = dict.fromkeys([*kept.values, *fault.values][:MOST_PLACES])
 
     def add_column(self, name: str, column: str, other: BadCells) -> None:
@@ -157,16 +170,9 @@ class BadCells:
 
     def problems(self, inputs: Mapping[str, Input], wording: Wording) -> list[Problem]:
         """Return a finding for each column, those that begin first in the table first."""
-        found = []
-        for (name, column), fault in self._missing.items():
-            message = f"{wording.place(column, fault.places[0])} {wording.lacks}{wording.where(fault)}"
-            found.append(wording.problem(wording.code, message, _missing_hint(inputs[name]), fault))
-        for (name, column), fault in self._unseen.items():
-            place, values = wording.place(column, fault.places[0]), ", ".join(map(shown, fault.values))
-            of = f" of input '{name}'" if name else ""
-            message = f"{place} has {values}{wording.where(fault)}: not among the categories{of}"
-            found.append(wording.problem("GE406", message, _unseen_hint(fault, inputs[name]), fault))
-        return [problem for _, problem in sorted(found, key=lambda pair: pair[0])]
+        missing = [wording.missing(column, fault, inputs[name]) for (name, column), fault in self._missing.items()]
+        unseen = [wording.unseen(name, column, fault, inputs[name]) for (name, column), fault in self._unseen.items()]
+        return [problem for _, problem in sorted(missing + unseen, key=itemgetter(0))]
 
 
 class Wording(NamedTuple):
@@ -183,6 +189,18 @@ class Wording(NamedTuple):
     file: str | None = None
     """The file that was read; its lines are places of findings."""
 
+    def missing(self, column: str, fault: _Fault, declared: Input) -> tuple[int, Problem]:
+        """Return a finding about cells without a value; see `problem`."""
+        message = f"{self.place(column, fault.places[0])} {self.lacks}{self.where(fault)}"
+        return self.problem(self.code, message, _missing_hint(declared), fault)
+
+    def unseen(self, name: str, column: str, fault: _Fault, declared: Input) -> tuple[int, Problem]:
+        """Return a finding about values of an input that are no categories; see `problem`."""
+        place, values = self.place(column, fault.places[0]), ", ".join(map(shown, fault.values))
+        of = f" of input '{name}'" if name else ""
+        message = f"{place} has {values}{self.where(fault)}: not among the categories{of}"
+        return self.problem("GE406", message, _unseen_hint(fault, declared), fault)
+
     def problem(self, code: str, message: str, hint: str, fault: _Fault) -> tuple[int, Problem]:
         """Return a finding about a fault, and the first place that it has in the table."""
         line = fault.places[0] if self.file and self.unit == "line" else None
@@ -195,13 +213,6 @@ class Wording(NamedTuple):
             return first
         more = ", ..." if fault.count > len(fault.places) else ""
         return f"{first} ({fault.count} cells, in {self.unit}s {', '.join(map(str, fault.places))}{more})"
-
-
-def _add(fault: _Fault, places: Iterable[int]) -> None:
-    for place in places:
-        fault.count += 1
-        if len(fault.places) < MOST_PLACES:
-            fault.places.append(place)
 
 
 def _missing_hint(declared: Input) -> str:
@@ -235,17 +246,22 @@ def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
     if isinstance(value, Indices):
         return value, bad
     if declared.categories:
-        cells, shape = cells_of(value)
-        codes = category_codes(cells, declared)
-        numbers, left = numbers_of(codes, declared)
-        if left.any():
-            bad.add_codes("", "", codes, cells, range(len(cells)))
-        return numbers.reshape(shape).view(Indices), bad
+        return _indices(value, declared, bad), bad
     if declared.units and (dates := _dates_of(value)) is not None:
         return dated(dates, declared, bad), bad
     if isinstance(value, np.ndarray) and not is_masked_array(value) and value.dtype != object:
         return value, bad
     return _filled(value, declared, bad), bad
+
+
+def _indices(value: Any, declared: Input, bad: BadCells) -> Indices:
+    """The indices of categories; cells that have none are counted as bad."""
+    cells, shape = cells_of(value)
+    codes = category_codes(cells, declared)
+    numbers, left = numbers_of(codes, declared)
+    if left.any():
+        bad.add_codes("", "", codes, cells, range(len(cells)))
+    return numbers.reshape(shape).view(Indices)
 
 
 def _dates_of(value: Any) -> Dates | None:
@@ -255,9 +271,11 @@ def _dates_of(value: Any) -> Dates | None:
     kind = "O" if is_masked_array(value) else np.asarray(value).dtype.kind
     if kind == "M":
         return np.asarray(value)
-    if kind not in "OU":
-        return None
-    cells, shape = cells_of(value)
+    return _dates_in(*cells_of(value)) if kind in "OU" else None
+
+
+def _dates_in(cells: list[Any], shape: tuple[int, ...]) -> Dates | None:
+    """Cells as dates; None if they are numbers, or empty."""
     if all(is_missing(cell) or isinstance(cell, (int, float, np.number)) for cell in cells):
         return None
     from graphengine.ir.dates import as_dates
@@ -282,7 +300,7 @@ def dated(
     from graphengine.ir.dates import numbers_of_dates
 
     if not declared.missing and (found := np.flatnonzero(np.isnat(dates)).tolist()):
-        bad.add_missing(*column, found if places is None else [places[each] for each in found])
+        bad.add_missing(*column, found if places is None else _at(found, places))
     return numbers_of_dates(dates, declared.units or "", declared.type.array_dtype)
 
 
@@ -291,23 +309,30 @@ def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
     if not declared.missing and (places := empty_places(value)):
         bad.add_missing("", "", places)
         return value
+    if not _may_lack(value):
+        return value
+    cells, shape = cells_of(value)
+    missing = np.flatnonzero([is_missing(cell) for cell in cells]).tolist()
+    if missing and declared.missing:
+        return _with_nan_at(missing, cells, shape)
+    if missing:
+        bad.add_missing("", "", missing)
+    return value
+
+
+def _with_nan_at(missing: list[int], cells: list[Any], shape: tuple[int, ...]) -> Any:
+    filled = np.empty(len(cells), object)
+    filled[:] = cells
+    filled[missing] = float("nan")
+    return filled.reshape(shape).tolist()
+
+
+def _may_lack(value: Any) -> bool:
+    """Whether cells of a value may be empty: objects may, and so may masked arrays."""
     kind = ""
     with suppress(Exception):  # an object's own __array__ may raise anything, which is reported where it is read
         kind = np.asarray(value).dtype.kind
-    if kind != "O" and not (is_masked_array(value) and np.ma.is_masked(value)):
-        return value
-    cells, shape = cells_of(value)
-    missing = [place for place, cell in enumerate(cells) if is_missing(cell)]
-    if not missing:
-        return value
-    if not declared.missing:
-        bad.add_missing("", "", missing)
-        return value
-    for place in missing:
-        cells[place] = float("nan")
-    filled = np.empty(len(cells), object)
-    filled[:] = cells
-    return filled.reshape(shape).tolist()
+    return kind == "O" or (is_masked_array(value) and bool(np.ma.is_masked(value)))
 
 
 def cells_of(value: Any) -> tuple[list[Any], tuple[int, ...]]:
@@ -329,18 +354,16 @@ def decode(value: Any, declared: Input) -> np.ndarray[Any, Any]:
     ValueError
         If the numbers are not of a kind that fits the dtype, a category is unknown, or a value is missing.
     """
+    bad = BadCells()
     if declared.units and (dates := _dates_of(value)) is not None:
-        numbers = dated(dates, declared, bad := BadCells())
-        if bad:
-            raise ValueError(bad.problems({"": declared}, _VALUES)[0].message)
-        return numbers
-    if not declared.categories:
+        numbers = dated(dates, declared, bad)
+    elif declared.categories:
+        numbers, bad = encoded(value, declared)
+    else:
         return decode_array(_with_nan(value) if declared.missing else value, declared.type.array_dtype)
-    indices, bad = encoded(value, declared)
     if bad:
         raise ValueError(bad.problems({"": declared}, _VALUES)[0].message)
-    found: np.ndarray[Any, Any] = indices
-    return found
+    return numbers
 
 
 _VALUES = Wording(lambda *_: "the value", "is missing", "position", "at")

@@ -52,13 +52,20 @@ def _crossing(graph: Graph, node: GraphNode) -> Crossing | None:
     """The operands of a node that meet crosswise; axes are counted from the last one, which is -1."""
     if type(node.node).infer not in (elementwise, probed):  # only these align axes from the last one
         return None
-    operands = {name: graph.types[name].shape for name in node.inputs if isinstance(name, str)}
+    operands = {name: graph.types[name].shape for name in node.references}
     for (column, tall), (row, flat) in itertools.permutations(operands.items(), 2):
-        for axis in range(-len(flat), 0) if len(tall) > len(flat) else ():
-            crossed = flat[axis] in tall[: -len(flat)] and tall[axis] == 1 != flat[axis]
-            if crossed and (isinstance(flat[axis], str) or _are_samples(graph, flat[axis], (column, row))):
+        for axis in _crossed_axes(tall, flat):
+            if isinstance(flat[axis], str) or _are_samples(graph, flat[axis], (column, row)):
                 return Crossing(column, row, axis, flat[axis])
     return None
+
+
+def _crossed_axes(tall: Shape, flat: Shape) -> list[int]:
+    """The axes of a shape whose size a longer one has on an axis before all of these, and 1 where they align."""
+    if len(tall) <= len(flat):
+        return []
+    before = tall[: -len(flat)]
+    return [axis for axis in range(-len(flat), 0) if tall[axis] == 1 != flat[axis] and flat[axis] in before]
 
 
 def _are_samples(graph: Graph, size: Size, values: Iterable[str]) -> bool:
@@ -76,12 +83,20 @@ def _is_explicit(graph: Graph, producers: dict[str, GraphNode], value: str, axis
         if node is None or name in seen:
             continue
         seen.add(name)
-        if OpTrait.GIVES_AXES in node.node.traits or getattr(node.node, "keepdims", False):
+        if _writes_axes(node):
             return True
         if is_pointwise(node.node):
-            shapes = {ref: graph.types[ref].shape for ref in node.inputs if isinstance(ref, str)}
-            pending += [ref for ref, shape in shapes.items() if shape[axis:][:1] == (1,) and len(shape) >= -axis]
+            pending += [ref for ref in node.references if _is_single(graph.types[ref].shape, axis)]
     return False
+
+
+def _writes_axes(node: GraphNode) -> bool:
+    return OpTrait.GIVES_AXES in node.node.traits or getattr(node.node, "keepdims", False)
+
+
+def _is_single(shape: Shape, axis: int) -> bool:
+    """Whether a shape has an axis, counted from the last one, and the size 1 there."""
+    return len(shape) >= -axis and shape[axis] == 1
 
 
 def _problem(graph: Graph, node: GraphNode, found: Crossing) -> Problem:

@@ -45,19 +45,22 @@ def as_dates(cells: Iterable[Any], date_format: str | None = None) -> Dates:
 
 
 def _as_date(cell: Any, date_format: str | None) -> Any:
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # those of pandas
+    if _is_empty(cell):
         return np.datetime64("NaT", "us")
-    if (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and cell != cell):
-        return np.datetime64("NaT", "us")
-    if isinstance(cell, np.datetime64):
-        return cell
     if isinstance(cell, str):
         cell = parsed(cell.strip(), date_format)
     if isinstance(cell, datetime.datetime):
         return np.datetime64(cell.replace(tzinfo=None)) - np.timedelta64(cell.utcoffset() or datetime.timedelta())
-    if isinstance(cell, datetime.date):
+    if isinstance(cell, (np.datetime64, datetime.date)):
         return np.datetime64(cell)
     raise ValueError(f"{cell!r} is not a date")
+
+
+def _is_empty(cell: Any) -> bool:
+    """Whether a cell has nothing: a blank text, NaN, None, or what pandas has for a missing value."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell)
 
 
 def parsed(text: str, date_format: str | None) -> datetime.datetime:
@@ -68,11 +71,17 @@ def parsed(text: str, date_format: str | None) -> datetime.datetime:
     ValueError
         If it has another form.
     """
-    if date_format is not None:
-        try:
-            return datetime.datetime.strptime(text, date_format)
-        except (ValueError, re.error):
-            raise ValueError(f"{text!r} is not a date of the format {date_format!r}") from None
+    return _iso_date(text) if date_format is None else _formatted_date(text, date_format)
+
+
+def _formatted_date(text: str, date_format: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.strptime(text, date_format)
+    except (ValueError, re.error):
+        raise ValueError(f"{text!r} is not a date of the format {date_format!r}") from None
+
+
+def _iso_date(text: str) -> datetime.datetime:
     try:
         if not text.isascii() or "-" not in text:  # 20240229 may be any number
             raise ValueError

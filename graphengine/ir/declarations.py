@@ -72,9 +72,16 @@ class Parameter:
     def bounds_text(self) -> str:
         """The bounds in words: from 0 to 1, at least 0, at most 1, none."""
         low, high = self.bounds or (None, None)
-        if low is None or high is None:
-            return "none" if low is high else f"at least {low:g}" if high is None else f"at most {high:g}"
-        return f"from {low:g} to {high:g}"
+        return _BOUNDS[low is None, high is None].format(low=low, high=high)
+
+
+_BOUNDS = {
+    (False, False): "from {low:g} to {high:g}",
+    (False, True): "at least {low:g}",
+    (True, False): "at most {high:g}",
+    (True, True): "none",
+}
+"""Bounds in words, by whether the low one and the high one are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,10 @@ class Expected(NamedTuple):
     trailing: bool = False
     dtype: str | None = None
 
+    def takes(self, dtype: Any) -> bool:
+        """Return whether a dtype is the declared one; a literal number has none, and fits each."""
+        return self.dtype is None or not isinstance(dtype, np.dtype) or dtype == self.dtype
+
     def part_of(self, shape: Shape) -> Shape:
         """Return the sizes of a shape that are compared with the declared ones."""
         return shape[max(len(shape) - len(self.axes or ()), 0) :] if self.trailing else shape
@@ -116,9 +127,8 @@ class Expected(NamedTuple):
 def misfit(expected: Mapping[str, Expected], kinds: Mapping[str, ArrayType]) -> str | None:
     """Return why inputs do not have the declared shapes and dtypes; None if they have, as far as types are known."""
     for name, kind in kinds.items():
-        dtype = expected[name].dtype
-        if dtype is not None and isinstance(kind.dtype, np.dtype) and kind.dtype != dtype:
-            return f"input '{name}' must be {dtype}, not {dtype_name(kind.dtype)}"
+        if not expected[name].takes(kind.dtype):
+            return f"input '{name}' must be {expected[name].dtype}, not {dtype_name(kind.dtype)}"
     declared = {name: expected[name].axes for name in kinds}
     shapes = {name: axes for name, axes in declared.items() if axes is not None}
     return mismatch(shapes, {name: expected[name].part_of(kinds[name].shape) for name in shapes})

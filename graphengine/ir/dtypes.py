@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,18 +74,22 @@ class Trials:
 
     def rules(self) -> Iterator[DtypeRule]:
         """Those of one layout that fits, for each dtype; then those of labels and conditions."""
-        layouts = list(self._layouts(None, ""))
-        for place, own in itertools.product(range(self.count), OWN):
-            layouts += self._layouts(place, own)
-        fitting = next(filter(None, (self._first(layouts, common) for common in COMMON)), None)
+        fitting = self._fitting()
         if fitting is None:
             return
-        cases = [(fitting, common) for common in COMMON]
+        cases = [*itertools.product([fitting], COMMON)]
         if fitting.place is None and self.count > 1:
-            labels = [each for place in range(self.count) for each in self._labels(place)]
+            labels = itertools.chain.from_iterable(map(self._labels, range(self.count)))
             cases += itertools.product(labels, FLOATS)
         for layout, common in cases:
             yield from self._rules_of(layout, common)
+
+    def _fitting(self) -> InputLayout | None:
+        """The first layout that the op takes with a common dtype, preferably one without a dtype of its own."""
+        layouts = list(self._layouts(None, ""))
+        for place, own in itertools.product(range(self.count), OWN):
+            layouts += self._layouts(place, own)
+        return next(filter(None, (self._first(layouts, common) for common in COMMON)), None)
 
     def _rules_of(self, layout: InputLayout, common: str) -> Iterator[DtypeRule]:
         """The rule of a case, and those of attributes with which the dtype of the result is another."""
@@ -98,9 +102,9 @@ class Trials:
 
     def _choices(self) -> Iterator[dict[str, Any]]:
         """Each of the other values of an attribute that has few; not of one that names a dtype."""
-        for name, field in self.op.cls.model_json_schema().get("properties", {}).items():
+        for name, field in _properties(self.op.cls).items():
             values = (False, True) if field.get("type") == "boolean" else field.get("enum", ())
-            if not {*FLOATS} <= {*values}:
+            if not _are_dtypes(values):
                 yield from ({name: value} for value in values if value != getattr(self.node, name))
 
     def _labels(self, place: int) -> Iterator[InputLayout]:
@@ -149,12 +153,24 @@ class Trials:
 
     def _attribute(self, layout: InputLayout, common: str, index: int) -> dict[str, str] | None:
         """The attribute that an output has its dtype from."""
-        for name, field in self.op.cls.model_json_schema().get("properties", {}).items():
-            if {*FLOATS} <= {*field.get("enum", ())}:
-                results = [self._results(layout, common, **{name: dtype}) for dtype in FLOATS]
-                if all(results) and tuple(dtype_name(kinds[index].dtype) for kinds in results) == FLOATS:
-                    return {"attribute": name}
-        return None
+        names = [name for name, field in _properties(self.op.cls).items() if _are_dtypes(field.get("enum", ()))]
+        followed = (name for name in names if self._follows(layout, common, index, name))
+        return next(({"attribute": name} for name in followed), None)
+
+    def _follows(self, layout: InputLayout, common: str, index: int, attribute: str) -> bool:
+        """Whether an output has the dtype that an attribute names, whichever it is."""
+        results = [self._results(layout, common, **{attribute: dtype}) for dtype in FLOATS]
+        return all(results) and tuple(dtype_name(kinds[index].dtype) for kinds in results) == FLOATS
+
+
+def _properties(cls: type[Node]) -> dict[str, dict[str, Any]]:
+    """The JSON Schema of each attribute."""
+    found: dict[str, dict[str, Any]] = cls.model_json_schema().get("properties", {})
+    return found
+
+
+def _are_dtypes(values: Iterable[Any]) -> bool:
+    return {*FLOATS} <= {*values}
 
 
 def _ranks(count: int) -> Iterator[tuple[int, ...]]:
@@ -185,22 +201,40 @@ def _nodes(cls: type[Node]) -> Iterator[Node]:
 
 def _values(field: Mapping[str, Any]) -> Iterator[Any]:
     """Values of an attribute by its JSON Schema: its examples, else a few of the smallest of its type."""
-    if "examples" in field:
-        yield from field["examples"]
-    elif "anyOf" in field:
-        for each in field["anyOf"]:
-            yield from _values(each)
-    elif "prefixItems" in field:
-        yield [next(_values(item), None) for item in field["prefixItems"]]
-    elif field.get("type") == "array":
-        lengths = range(field.get("minItems", 0), field.get("minItems", 0) + 2)
-        item = next(_values(field.get("items", {})), None)
-        yield from ([item] * length for length in reversed(lengths))
-    elif field.get("type") in ("integer", "number"):
-        least = field.get("minimum", 0)
-        yield from (least, least + 1)
-    else:
-        yield from field.get("enum", [field["const"]] if "const" in field else _SIMPLE.get(field.get("type", ""), ()))
+    by_key = next((make for key, make in _OF_KEY.items() if key in field), None)
+    make = by_key or _OF_TYPE.get(field.get("type", ""))
+    return iter(make(field) if make else ())
 
 
-_SIMPLE: dict[str, tuple[Any, ...]] = {"string": ("",), "boolean": (False,), "object": ({},), "null": (None,)}
+def _first_value(field: Mapping[str, Any]) -> Any:
+    return next(_values(field), None)
+
+
+def _lists(field: Mapping[str, Any]) -> Iterable[list[Any]]:
+    """The shortest list but one, then the shortest."""
+    least, item = field.get("minItems", 0), _first_value(field.get("items", {}))
+    return [item] * (least + 1), [item] * least
+
+
+def _two_numbers(field: Mapping[str, Any]) -> Iterable[float]:
+    least = field.get("minimum", 0)
+    return least, least + 1
+
+
+_OF_KEY: dict[str, Callable[[Mapping[str, Any]], Iterable[Any]]] = {
+    "examples": lambda field: field["examples"],
+    "anyOf": lambda field: itertools.chain.from_iterable(map(_values, field["anyOf"])),
+    "prefixItems": lambda field: [list(map(_first_value, field["prefixItems"]))],
+    "enum": lambda field: field["enum"],
+    "const": lambda field: [field["const"]],
+}
+"""Values by a key of a schema; the first key that it has counts."""
+_OF_TYPE: dict[str, Callable[[Mapping[str, Any]], Iterable[Any]]] = {
+    "array": _lists,
+    "integer": _two_numbers,
+    "number": _two_numbers,
+    "string": lambda _: [""],
+    "boolean": lambda _: [False],
+    "object": lambda _: [{}],
+    "null": lambda _: [None],
+}

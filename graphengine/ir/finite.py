@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from graphengine.errors import ExecutionError, Problem
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.ir.origins import node_text
+from graphengine.ir.origins import node_text, source_text
 from graphengine.ops.numbers import all_finite
 
 FEW = 4
@@ -50,15 +50,12 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
     NaN that an input declares for missing values is none, nor what is NaN because of it, unless an output is.
     """
     gaps: dict[str, None] = {}
-    for name in graph.sources:
-        if name in values and not _is_finite(values[name]):
-            if not _is_gap(graph, name, values[name]):
-                return _of_source(graph, name, values[name])
-            gaps[name] = None
+    for name in _not_finite(graph.sources, values):
+        if not _is_gap(graph, name, values[name]):
+            return _of_source(graph, name, values[name])
+        gaps[name] = None
     for node in graph.nodes:
-        for name in node.outputs:
-            if _is_finite(values[name]):
-                continue
+        for name in _not_finite(node.outputs, values):
             if gaps.keys().isdisjoint(filter(_is_name, node.inputs)) or not _only_nan(values[name]):
                 return _of_node(graph, node, name, values)
             gaps[name] = None
@@ -68,15 +65,18 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
     return _of_source(graph, first, values[first])
 
 
+def _not_finite(names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    return [name for name in names if not _is_finite(values.get(name))]
+
+
 def _is_gap(graph: Graph, name: str, value: Any) -> bool:
     """Whether an input declares its NaN for missing values, and has nothing worse."""
     return name in graph.inputs and bool(graph.inputs[name].missing) and _only_nan(value)
 
 
 def _of_source(graph: Graph, name: str, value: Any) -> NonFinite:
-    kind = "parameter" if name in graph.parameters else "state" if name in graph.state else "input"
     how, row = _how(value)
-    return NonFinite(f"{kind} '{name}'", how, None, None if row is None else row + 1)
+    return NonFinite(source_text(graph, name), how, None, row)
 
 
 def _of_node(graph: Graph, node: GraphNode, name: str, values: Mapping[str, Any]) -> NonFinite:
@@ -85,8 +85,7 @@ def _of_node(graph: Graph, node: GraphNode, name: str, values: Mapping[str, Any]
     if row is not None:
         operands = _in_row(graph, node, operands, values[name], name, row)
     read = ", ".join(_read(node, operands))
-    place = None if row is None else row + 1
-    return NonFinite(node_text(graph, node), f"{how}, from {read}" if read else how, node.id, place)
+    return NonFinite(node_text(graph, node), f"{how}, from {read}" if read else how, node.id, row)
 
 
 def _is_name(ref: Any) -> bool:
@@ -104,27 +103,34 @@ def _is_finite(value: Any) -> bool:
 
 
 def _how(value: Any) -> tuple[str, int | None]:
-    """The first number that is not finite, and its row, from 0."""
+    """The first number that is not finite, and its row, from 1; a scalar has none."""
     array = np.asarray(value)
     place = tuple(np.argwhere(~np.isfinite(array))[0])
-    row = int(place[0]) if place else None
-    return f"{array[place]}" + (f" in row {row + 1}" if row is not None else ""), row
+    if not place:
+        return f"{array}", None
+    row = int(place[0]) + 1
+    return f"{array[place]} in row {row}", row
 
 
 def _in_row(graph: Graph, node: GraphNode, operands: list[Any], result: Any, name: str, row: int) -> list[Any]:
     """What one row of a result was computed from: rows of the operands, if the node gives it for these alone."""
     size = graph.types[name].shape[0]
     has_rows = [isinstance(ref, str) and graph.types[ref].shape[:1] == (size,) for ref in node.inputs]
-    alone = [operand[row : row + 1] if has else operand for operand, has in zip(operands, has_rows, strict=True)]
-    try:
-        with np.errstate(all="ignore"):
-            given = node.node.forward(*alone)
-            given = given if len(node.outputs) == 1 else given[node.outputs.index(name)]
-            if not np.allclose(given, result[row : row + 1], equal_nan=True):
-                return operands
-    except Exception:  # noqa: BLE001 - whatever it is, a row alone does not say where the result comes from
+    alone = [operand[row - 1 : row] if has else operand for operand, has in zip(operands, has_rows, strict=True)]
+    if not _gives(node, alone, name, result[row - 1 : row]):
         return operands
     return [each[0] if has else each for each, has in zip(alone, has_rows, strict=True)]
+
+
+def _gives(node: GraphNode, operands: list[Any], name: str, expected: Any) -> bool:
+    """Whether a node gives these numbers as one of its results."""
+    try:
+        with np.errstate(all="ignore"):
+            given = node.node.forward(*operands)
+            given = given if len(node.outputs) == 1 else given[node.outputs.index(name)]
+            return np.allclose(given, expected, equal_nan=True)
+    except Exception:  # noqa: BLE001 - whatever it is, the operands do not show where the result comes from
+        return False
 
 
 def _read(node: GraphNode, operands: list[Any]) -> Iterator[str]:

@@ -13,10 +13,10 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
-from graphengine.errors import GraphEngineError
+from graphengine.errors import GraphEngineError, Problem
 from graphengine.ir.declarations import Expected, Input, misfit
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, operand_types
+from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, operand_types, results_of
 from graphengine.ops.body import Body, bodies_of
 from graphengine.ops.merging import ROWS, merge_of
 from graphengine.ops.node import Node
@@ -113,13 +113,17 @@ class GraphBody(Body):
         pairs = {name: kind for name, kind in zip(self.inputs, given, strict=True) if kind is not None}
         types = dict(pairs)
         problems = infer_types(self.nodes, types)
+        self._require_fit(types, problems)
+        inputs = {name: Input(kind) for name, kind in pairs.items()}
+        return Graph(self.name, inputs, {}, {}, self.nodes, self.results, types)
+
+    def _require_fit(self, types: Mapping[str, ArrayType], problems: Sequence[Problem]) -> None:
+        """Raise what is declared of an input and not so, before what follows from it: the first misfit of a node."""
         if reason := next(filter(None, [each.misfit(types) for each in self.expected]), None):
             raise ValueError(f"function '{self.name}': {reason}")
         if problems:
             kind = SizeError if problems[0].code == "GE134" else ValueError
             raise kind(f"function '{self.name}': {problems[0].message}")
-        inputs = {name: Input(kind) for name, kind in pairs.items()}
-        return Graph(self.name, inputs, {}, {}, self.nodes, self.results, types)
 
     def infer(self, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
         """Return the types of the results; see `Body`."""
@@ -129,7 +133,7 @@ class GraphBody(Body):
     def values(self, types: tuple[ArrayType | None, ...]) -> list[ArrayType]:
         """Return the types of all values that it computes."""
         graph = self.graph(types)
-        found = [graph.types[name] for node in self.nodes for name in node.outputs]
+        found = [graph.types[name] for name in results_of(self.nodes)]
         for node in self.nodes:
             if bodies_of(node.node):
                 found += node.node.workspace(*operand_types(node.inputs, graph.types))
@@ -137,20 +141,18 @@ class GraphBody(Body):
 
     def merges(self, types: tuple[ArrayType | None, ...], axes: Sequence[int | None]) -> bool:
         """Return whether each sample of the results comes from the same sample of the inputs alone."""
-        graph, places = self.graph(types), dict[Any, int | None](zip(self.inputs, axes, strict=True))
-        sampled = [(kind, axis) for kind, axis in zip(types, axes, strict=True) if kind and axis is not None]
-        symbols = set(chain(*[symbols_of(kind.shape[axis : axis + 1]) for kind, axis in sampled]))
+        graph, symbols = self.graph(types), _sample_sizes(types, axes)
+        places: dict[Any, int | None] = dict(zip(self.inputs, axes, strict=True))
         for node in self.nodes:
             given = tuple([places.get(ref) for ref in node.inputs])
             if set(given) <= {None}:
                 continue
-            words = merge_of(node.node, given, operand_types(node.inputs, graph.types))
-            for word, name in zip(words, node.outputs, strict=True):
-                axis = _only_axis(graph.types[name].shape, symbols)
-                if word != ROWS or axis is None:
-                    return False
-                places[name] = axis
-        return all(places.get(value) is not None for value in self.results.values())
+            if set(merge_of(node.node, given, operand_types(node.inputs, graph.types))) != {ROWS}:
+                return False
+            places.update((name, _only_axis(graph.types[name].shape, symbols)) for name in node.outputs)
+            if None in map(places.get, node.outputs):
+                return False
+        return None not in map(places.get, self.results.values())
 
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         """Compute the results from arrays with the `forward` of each node.
@@ -193,11 +195,23 @@ def bodies_in(nodes: Iterable[GraphNode]) -> Iterator[GraphBody]:
     pending = [nodes]
     while pending:
         for node in pending.pop():
-            for body in bodies_of(node.node).values() if type(node.node).model_fields else ():
-                if isinstance(body, GraphBody) and id(body) not in seen:
+            for body in _graph_bodies(node.node):
+                if id(body) not in seen:
                     seen.add(id(body))
                     pending.append(body.nodes)
                     yield body
+
+
+def _graph_bodies(node: Node) -> Iterable[GraphBody]:
+    if not type(node).model_fields:
+        return ()
+    return [body for body in bodies_of(node).values() if isinstance(body, GraphBody)]
+
+
+def _sample_sizes(types: Sequence[ArrayType | None], axes: Sequence[int | None]) -> set[str]:
+    """The symbols in the sizes of the axes that samples are on."""
+    sampled = [(kind, axis) for kind, axis in zip(types, axes, strict=True) if kind and axis is not None]
+    return set(chain(*[symbols_of(kind.shape[axis : axis + 1]) for kind, axis in sampled]))
 
 
 def _text(operand: Operand) -> str:

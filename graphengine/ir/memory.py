@@ -11,6 +11,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,48 +20,57 @@ import numpy as np
 from graphengine.errors import InputError, Problem, RegistrationError, make_pointer
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, infer, operand_types
-from graphengine.ir.origins import node_text
+from graphengine.ir.origins import node_text, section_of, source_text
 from graphengine.ops.body import bodies_of
 from graphengine.ops.inference import probed
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType, PythonNumber, Size, SizeError, factors
 from graphengine.wording import size_text
 
+NO_SIZES: Mapping[str, int] = MappingProxyType({})
+"""No size has a number yet."""
 
-def memory_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Problem | None:
+
+def memory_problem(graph: Graph, sizes: Mapping[str, int] = NO_SIZES) -> Problem | None:
     """GE133 with what asks for most, if inputs, parameters, state and nodes are beyond the limit together.
 
     `sizes` are the numbers of symbolic sizes.
     """
-    sizes = sizes or {}
     total = memory_of(graph, sizes)
-    if total <= graph.limits.array_bytes:
-        return None
-    first = {id(kind): (kind, name) for name, kind in reversed([*graph.types.items()])}  # of each kind
-    kind, name = max(reversed(first.values()), key=lambda each: _bytes(each[0], sizes))
-    most, text = _bytes(kind, sizes), f"{_described(graph, name)}, {kind}"
-    for node, taken in _workspaces(graph, sizes):
-        if taken > most:
-            most, name, text = taken, node.id, f"{_described(graph, node.id)}, on the way to its result"
+    return _too_large(graph, sizes, total) if total > graph.limits.array_bytes else None
+
+
+def _too_large(graph: Graph, sizes: Mapping[str, int], total: int) -> Problem:
+    name, most, text = _largest(graph, sizes)
     given = f" for {', '.join(f'{symbol} = {size}' for symbol, size in sizes.items())}" if sizes else ""
     message = (
         f"the values of the graph take {size_text(total)}{given}, the limit is {size_text(graph.limits.array_bytes)}; "
         f"most goes to {text}: {size_text(most)}"
     )
+    smaller, limit = "use smaller batches, or " * bool(sizes), "raise the limit array_bytes"
     producer = _producer(graph, name)
-    segments = "give the loop 'checkpoint_every', or " * (producer is not None and producer.op == "scan")
-    hint = f"{'use smaller batches, or ' * bool(sizes)}{segments}raise the limit array_bytes"
-    if producer:
-        return Problem("GE133", message, hint, node=producer.id)
-    return Problem("GE133", message, hint, make_pointer((_section(graph, name), name, "shape")))
+    if producer is None:
+        return Problem("GE133", message, smaller + limit, make_pointer((section_of(graph, name), name, "shape")))
+    segments = "give the loop 'checkpoint_every', or " * (producer.op == "scan")
+    return Problem("GE133", message, smaller + segments + limit, node=producer.id)
 
 
-def steps_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Problem | None:
+def _largest(graph: Graph, sizes: Mapping[str, int]) -> tuple[str, int, str]:
+    """The value that takes most, alone or on the way to it: its name, its bytes, and what it is."""
+    first = {id(kind): (kind, name) for name, kind in reversed([*graph.types.items()])}  # of each kind
+    kind, name = max(reversed(first.values()), key=lambda each: _bytes(each[0], sizes))
+    alone = (name, _bytes(kind, sizes), f"{_described(graph, name)}, {kind}")
+    on_the_way = [
+        (node.id, taken, f"{node_text(graph, node)}, on the way to its result")
+        for node, taken in _workspaces(graph, sizes)
+    ]
+    return max([alone, *on_the_way], key=itemgetter(1))
+
+
+def steps_problem(graph: Graph, sizes: Mapping[str, int] = NO_SIZES) -> Problem | None:
     """GE135 with the loop that has most steps, if the loops of a graph have more than the limit together."""
     counts = {
-        node.id: _steps_of(node, graph.types, sizes or {})
-        for node in graph.nodes
-        if node.op in RUNNING and node.node.is_core
+        node.id: _steps_of(node, graph.types, sizes) for node in graph.nodes if node.op in RUNNING and node.node.is_core
     }
     total = sum(counts.values())
     if total <= graph.limits.steps:
@@ -93,7 +104,7 @@ def _steps_of(node: GraphNode, types: Mapping[str, ArrayType], sizes: Mapping[st
     return count * (inner + (node.op == "scan"))
 
 
-def require_memory(graph: Graph, sizes: Mapping[str, int] | None = None) -> None:
+def require_memory(graph: Graph, sizes: Mapping[str, int] = NO_SIZES) -> None:
     """Refuse sizes for which the values of the graph, or the steps of its loops, are beyond the limit together.
 
     Raises
@@ -106,13 +117,13 @@ def require_memory(graph: Graph, sizes: Mapping[str, int] | None = None) -> None
         raise InputError([problem])
 
 
-def memory_of(graph: Graph, sizes: Mapping[str, int] | None = None) -> int:
+def memory_of(graph: Graph, sizes: Mapping[str, int] = NO_SIZES) -> int:
     """The bytes that the values of a graph, and what its nodes make on the way, take as far as sizes are known."""
     counts = Counter(map(id, graph.types.values()))  # nodes of one kind share the object that is their type
     kinds = {id(kind): kind for kind in graph.types.values()}
-    given = tuple((sizes or {}).items())
+    given = tuple(sizes.items())
     values = sum(counts[key] * _counted(kind, given) for key, kind in kinds.items())
-    return values + sum(taken for _, taken in _workspaces(graph, sizes or {}))
+    return values + sum(taken for _, taken in _workspaces(graph, sizes))
 
 
 def bytes_of(graph: Graph, names: Iterable[str], sizes: Mapping[str, int]) -> int:
@@ -160,10 +171,7 @@ class Claim:
         ValueError
             If the operands do not fit the op.
         """
-        kinds = [kind and kind._replace(shape=np.shape(x)) for kind, x in zip(self._kinds, operands, strict=True)]
-        for place, kind in enumerate(kinds):
-            if kind and (place == self._sizes or (kind.shape == () and kind.array_dtype.kind in "iu")):
-                kinds[place] = kind._replace(content=tuple(map(int, np.ravel(operands[place]))))
+        kinds = [self._kind(place, operand) for place, operand in enumerate(operands)]
         try:
             results = infer(self._node.node, tuple(kinds))
         except SizeError as error:
@@ -172,21 +180,40 @@ class Claim:
         on_the_way = _workspace(self._node.node, kinds)
         taken += sum(_bytes(kind, {}) for kind in results) + on_the_way
         if taken > self._limit:
-            asked = [f"{kind}: {size_text(_bytes(kind, {}))}" for kind in results]
-            asked += [f"{size_text(on_the_way)} on the way to it"] * bool(on_the_way)
-            message = (
-                f"{node_text(self._graph, self._node)} asks for {', and '.join(asked)}; with that the values of "
-                f"the graph take {size_text(taken)}, the limit is {size_text(self._limit)}"
-            )
-            raise InputError(message, code="GE133", hint="raise the limit array_bytes", node=self._node.id)
+            raise self._too_much(results, on_the_way, taken)
         return taken
+
+    def _kind(self, place: int, operand: Any) -> ArrayType | None:
+        """The type of an operand that is there, with its content where that may be a size."""
+        kind = self._kinds[place]
+        if kind is None:
+            return None
+        kind = kind._replace(shape=np.shape(operand))
+        if place == self._sizes or (kind.shape == () and kind.array_dtype.kind in "iu"):
+            kind = kind._replace(content=tuple(map(int, np.ravel(operand))))
+        return kind
+
+    def _too_much(self, results: Iterable[ArrayType], on_the_way: int, taken: int) -> InputError:
+        asked = [f"{kind}: {size_text(_bytes(kind, {}))}" for kind in results]
+        asked += [f"{size_text(on_the_way)} on the way to it"] * bool(on_the_way)
+        message = (
+            f"{node_text(self._graph, self._node)} asks for {', and '.join(asked)}; with that the values of "
+            f"the graph take {size_text(taken)}, the limit is {size_text(self._limit)}"
+        )
+        return InputError(message, code="GE133", hint="raise the limit array_bytes", node=self._node.id)
 
 
 def claims(graph: Graph) -> dict[str, Claim]:
     """The claims of those nodes that need one. A class without a rule for shapes is the caller's own, and trusted."""
     unknown = {name for name, kind in graph.types.items() if None in kind.shape}
-    nodes = [node for node in graph.nodes if not unknown.isdisjoint((*node.inputs, *node.outputs))] if unknown else ()
-    return {node.id: Claim(graph, node) for node in nodes if type(node.node).infer is not probed}
+    if not unknown:
+        return {}
+    return {node.id: Claim(graph, node) for node in graph.nodes if _has_claim(node, unknown)}
+
+
+def _has_claim(node: GraphNode, unknown: set[str]) -> bool:
+    is_known = unknown.isdisjoint((*node.inputs, *node.outputs))
+    return not is_known and type(node.node).infer is not probed
 
 
 def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphNode, int]]:
@@ -259,13 +286,7 @@ def _counted(kind: ArrayType, given: tuple[tuple[str, int], ...]) -> int:
 
 def _described(graph: Graph, name: str) -> str:
     node = _producer(graph, name)
-    if node:
-        return node_text(graph, node)
-    return f"{_section(graph, name).removesuffix('s')} '{name}'"
-
-
-def _section(graph: Graph, name: str) -> str:
-    return "inputs" if name in graph.inputs else "parameters" if name in graph.parameters else "state"
+    return node_text(graph, node) if node else source_text(graph, name)
 
 
 def _producer(graph: Graph, name: str) -> GraphNode | None:

@@ -22,3 +22,13 @@ def enclosing(name: str) -> Iterator[str]:
     while "/" in name:
         name = name.rpartition("/")[0]
         yield name
+
+
+def source_text(graph: Graph, name: str) -> str:
+    """Return a declared value in words: input 'x'."""
+    return f"{section_of(graph, name).removesuffix('s')} '{name}'"
+
+
+def section_of(graph: Graph, name: str) -> str:
+    """Return the section of a file that declares a value."""
+    return "inputs" if name in graph.inputs else "parameters" if name in graph.parameters else "state"

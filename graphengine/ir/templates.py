@@ -82,15 +82,13 @@ class Sample(NamedTuple):
 
     def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
         """The template with these values as results and these names for its parts."""
-        made = results_of(self.nodes)
+        made, keys = results_of(self.nodes), operand_keys(self.operands)
         read = [operand_keys(node.inputs) for node in self.nodes]
-        keys = operand_keys(self.operands)
         given = {*keys, *made}
         operands = chain.from_iterable([*[node.inputs for node in self.nodes], results])
         fixed = {key: ref for key, ref in zip(chain(*read, results), operands, strict=True) if key not in given}
-        places: dict[Any, int] = {}
-        for place, key in enumerate([*keys, *fixed, *made]):
-            places.setdefault(key, place)
+        # a key that occurs twice has the first of its places
+        places = {key: place for place, key in reversed([*enumerate([*keys, *fixed, *made])])}
         parts = [
             Part(node.op, node.node, _picking([places[key] for key in refs]), kinds, name)
             for node, refs, kinds, name in zip(self.nodes, read, self.kinds, names, strict=True)
