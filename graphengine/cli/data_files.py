@@ -16,7 +16,7 @@ from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
 from graphengine.cli.values import json_value
 from graphengine.errors import DataError, UsageError, make_pointer
-from graphengine.mappings import only, without
+from graphengine.mappings import without
 
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
@@ -208,13 +208,19 @@ def _wanted(
     model: Model, names: Collection[str], columns: Columns, declared: Columns, needed: Sequence[str] | None
 ) -> Columns:
     """What each needed input takes; of all inputs, those the file has something for, or all if it has for none."""
-    from graphengine.ir.binding import is_in, meant_by
+    from graphengine.ir.binding import meant_by
 
     found = {name: columns.get(name) or meant_by(name, declared, names) for name in model.graph.inputs}
     if needed is not None:
         return {name: found[name] for name in needed}
-    there = [name for name, what in found.items() if name in columns or is_in(what, names)]
-    return only(found, there) or found
+    return _in_file(found, names, columns) or found
+
+
+def _in_file(found: Columns, names: Collection[str], columns: Columns) -> Columns:
+    """What inputs take that a caller names or the file has."""
+    from graphengine.ir.binding import is_in
+
+    return {name: what for name, what in found.items() if name in columns or is_in(what, names)}
 
 
 def _names_in(reader: Reader, path: Path) -> list[str]:

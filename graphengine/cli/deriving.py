@@ -36,6 +36,7 @@ from graphengine.cli.output import (
     writable,
 )
 from graphengine.library import model_file
+from graphengine.mappings import only, without
 from graphengine.wording import escaped_json
 
 if TYPE_CHECKING:
@@ -104,14 +105,13 @@ def _parts(graph: Graph, ids: dict[str, set[str]]) -> dict[str, list[GraphNode]]
 
     A gradient is printed in the order in which it was derived, from the loss back; the rest in reading order.
     """
-    place = {node.id: index for index, node in enumerate(graph.nodes)}
-    rest = list(in_reading_order(graph))
+    rest = {node.id: node for node in in_reading_order(graph)}
+    derived = list(graph.nodes)
     parts: dict[str, list[GraphNode]] = {}
     for title, members in ids.items():
-        part = [node for node in rest if node.id in members]
-        rest = [node for node in rest if node.id not in members]
+        here, rest = only(rest, members), without(rest, members)
         is_derived = title.startswith("gradient")
-        parts[title] = sorted(part, key=lambda node: place[node.id]) if is_derived else part
+        parts[title] = [node for node in (derived if is_derived else here.values()) if node.id in here]
     return parts
 
 
@@ -136,9 +136,13 @@ def _print_graph(graph: Graph, parts: dict[str, list[GraphNode]]) -> None:
     lines["outputs"] = [(_equal(name, value), str(graph.types[value])) for name, value in graph.outputs.items()]
     width = min(MAX_WIDTH, max(len(text) for text, _ in chain.from_iterable(lines.values())))
     for title, section in lines.items():
-        if section:
-            print_line(f"{title}:")
-        print_lines(f"  {text:<{width}}  {kind}" for text, kind in section)
+        _print_section(title, section, width)
+
+
+def _print_section(title: str, lines: Sequence[tuple[str, str]], width: int) -> None:
+    if lines:
+        print_line(f"{title}:")
+    print_lines(f"  {text:<{width}}  {kind}" for text, kind in lines)
 
 
 def _calls(nodes: Sequence[GraphNode], graph: Graph) -> list[tuple[str, str]]:
@@ -166,12 +170,10 @@ def in_reading_order(graph: Graph) -> Iterable[GraphNode]:
     while pending:
         node = pending.pop()
         waiting = [each for each in _producers_of(node.inputs, producers) if each.id not in ordered]
-        if node.id in ordered:
-            continue
         if waiting:
             pending += [node, *reversed(waiting)]
         else:
-            ordered[node.id] = node
+            ordered.setdefault(node.id, node)
     return ordered.values()
 
 

@@ -161,10 +161,9 @@ def _check_form(form: ShowFormat, *, plan: bool, is_file: bool) -> None:
     is_for_files = form in (*PICTURES, ShowFormat.python)
     if is_file and not is_for_files:
         raise UsageError(f"-o is for pictures and code: --format {', '.join(PICTURES)} or {ShowFormat.python}")
-    if plan and form in PICTURES:
-        raise UsageError(f"a plan is not a picture: --plan does not go with --format {form}")
     if plan and is_for_files:
-        raise UsageError("--plan does not go with --format python")
+        what = "a plan is not a picture: " if form in PICTURES else ""
+        raise UsageError(f"{what}--plan does not go with --format {form}")
 
 
 def _drawn(model: Model, form: ShowFormat, *, folded: bool) -> str:

@@ -110,8 +110,13 @@ def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
     ]
     width = shutil.get_terminal_size().columns - INDENT if sys.stdout.isatty() else sys.maxsize
     for title, text in lines:
-        for index, part in enumerate(textwrap.wrap(text, max(width, INDENT), break_on_hyphens=False)):
-            print_line(f"{'' if index else title:<{INDENT}}{part}")
+        _print_wrapped(title, text, max(width, INDENT))
+
+
+def _print_wrapped(title: str, text: str, width: int) -> None:
+    """A text beside its title, in lines of at most some width."""
+    for index, part in enumerate(textwrap.wrap(text, width, break_on_hyphens=False)):
+        print_line(f"{'' if index else title:<{INDENT}}{part}")
 
 
 def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -148,12 +153,16 @@ def _dtype_lines(rules: list[dict[str, Any]]) -> Iterator[str]:
     if not rules:
         yield "not known: nothing that was tried fits"
         return
-    alike = list(filter(_has_one_dtype, rules))
-    if rules[0] not in alike:  # one index has the dtype of another by accident
-        alike = []
+    alike = _rules_of_one_dtype(rules)
     if alike:
         yield ", ".join(f"{next(iter(rule['inputs'].values()))} -> {_dtypes_text(rule['outputs'])}" for rule in alike)
     yield from [_rule_line(rule) for rule in rules if rule not in alike]
+
+
+def _rules_of_one_dtype(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rules for inputs of one dtype; none if only one index has the dtype of another by accident."""
+    alike = list(filter(_has_one_dtype, rules))
+    return alike if rules[0] in alike else []
 
 
 def _has_one_dtype(rule: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -125,8 +125,14 @@ class Report:
         if history.check:
             self._print_check(history.check, is_best=bool(history.restored))
         print_values("parameters", self.model.parameters)
-        on = f" on the {counted(self.rows or 0, 'row')} trained on" if self.checked and self.checked.apart else ""
-        print_values(f"outputs{on}", {name: value for name, value in self.outputs.items() if value.shape == ()})
+        scalars = {name: value for name, value in self.outputs.items() if value.shape == ()}
+        print_values(f"outputs{self._origin}", scalars)
+
+    @property
+    def _origin(self) -> str:
+        """What the outputs are on, where rows are kept apart for validation."""
+        is_apart = self.checked is not None and self.checked.apart
+        return f" on the {counted(self.rows or 0, 'row')} trained on" if is_apart else ""
 
     def _print_check(self, check: Check, *, is_best: bool) -> None:
         best = ", the best one, whose values the model has" * is_best
@@ -140,9 +146,14 @@ def _on(rows: TrainedRows | CheckedRows | None) -> str:
 def training_warnings(history: History) -> list[Problem]:
     """What a training ended with that it should not: a larger loss than it began with, by epochs."""
     losses = [epoch.loss for epoch in history.epochs if not math.isnan(epoch.loss)]
-    if history.restored or len(losses) < 2 or not losses[-1] - losses[0] > NOISE * abs(losses[0]):
+    if history.restored or not _has_grown(losses):
         return []
     of = "the mean loss of an epoch" if len(history) > history.epochs_trained else "the loss"
     message = f"{of} is larger at the end than at the beginning: {losses[0]:.6g} -> {losses[-1]:.6g}"
     hint = "lower the learning rate, scale the inputs to about 1, or look for shapes that broadcast by mistake"
     return [Problem("GE605", message, hint)]
+
+
+def _has_grown(losses: Sequence[float]) -> bool:
+    """Whether the last loss is larger than the first one by more than rounding."""
+    return len(losses) > 1 and losses[-1] - losses[0] > NOISE * abs(losses[0])

@@ -187,11 +187,14 @@ def _trains(model: Model, context: typer.Context) -> bool:
 
 def _training_options(context: typer.Context) -> Iterator[str]:
     """The options of a command line that concern a training alone."""
-    for name in TRAINING_OPTIONS:
-        value = context.params[name]
-        if value is not None and (value is not False or name == "shuffle"):  # other flags are False by default
-            yield f"--{name.replace('_', '-')}"
+    given = (name for name in TRAINING_OPTIONS if _is_given(name, context.params[name]))
+    yield from (f"--{name.replace('_', '-')}" for name in given)
     yield from (f"--set {text}" for text in context.params["settings"] or () if text.startswith("training."))
+
+
+def _is_given(name: str, value: Any) -> bool:
+    """Whether an option was given; flags but that of the shuffling are False by default."""
+    return value is not None and (value is not False or name == "shuffle")
 
 
 def is_trained(model: Model) -> bool:

@@ -38,17 +38,25 @@ class Task:
     @property
     def numbers(self) -> list[Role]:
         """The columns of numbers that are used."""
-        return [role for role in self.roles if role.is_used and role.kind == ColumnKind.number]
+        return self._used(ColumnKind.number)
 
     @property
     def dates(self) -> list[Role]:
         """The columns of dates that are used."""
-        return [role for role in self.roles if role.is_used and role.kind == ColumnKind.date]
+        return self._used(ColumnKind.date)
 
     @property
     def categories(self) -> list[Role]:
         """The columns of categories that are used."""
-        return [role for role in self.roles if role.is_used and role.kind == ColumnKind.category]
+        return self._used(ColumnKind.category)
+
+    def _used(self, kind: ColumnKind) -> list[Role]:
+        return [role for role in self.roles if role.is_used and role.kind == kind]
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a number or a date that is used has no value in some rows."""
+        return any(role.gaps for role in (*self.numbers, *self.dates))
 
     @property
     def has_classes(self) -> bool:

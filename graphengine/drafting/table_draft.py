@@ -59,9 +59,8 @@ class TableDraft:
 def _scaling(task: Task) -> list[str]:
     what = " and ".join(["numbers"] * bool(task.numbers) + ["dates"] * bool(task.dates))
     numbers = [f"{what} to mean 0 and deviation 1"] if what else []
-    has_gaps = any(role.gaps for role in (*task.numbers, *task.dates))
-    gaps = [f"gaps in {'them' if ' and ' in what else what} to the median"] if has_gaps else []
-    return numbers + gaps + (["categories to columns of 0 and 1"] if task.categories else [])
+    gaps = [f"gaps in {'them' if ' and ' in what else what} to the median"] if task.has_gaps else []
+    return numbers + gaps + ["categories to columns of 0 and 1"] * bool(task.categories)
 
 
 def draft_table(
@@ -97,13 +96,17 @@ def draft_table(
         raise UsageError(f"--missing applies to CSV files only, and {data} is not one", hint="leave it out")
     found = survey_of_types(file, kind, memory) if kind else survey(file, memory.block, header=header, missing=missing)
     if target is None:
-        names = ", ".join(shown(column.name) for column in found.columns)
-        raise UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")
+        raise _no_target(found)
     task = find_task(str(data), found, target, classes=_classes(family, classes), excluded=excluded)
     chosen = family or family_for(task)
     task = in_order(str(data), task, chosen)
     document = table_model(name, source, found.rows, task, chosen, partial(_source, source, found))
     return TableDraft(source, found, task, chosen, document, family is not None)
+
+
+def _no_target(found: Survey) -> UsageError:
+    names = ", ".join(shown(column.name) for column in found.columns)
+    return UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")
 
 
 def _source(path: str, found: Survey, columns: Mapping[str, Role | list[Role]]) -> dict[str, Any]:

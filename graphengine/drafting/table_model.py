@@ -111,7 +111,7 @@ class _ModelDraft:
         self.width += size[0]
         full, what = given[0], "numbers and dates side by side"
         full = parts.node("measures", "concat", given, what, axis=1) if given[1:] else full
-        if any(role.gaps for role in (*task.numbers, *task.dates)):
+        if task.has_gaps:
             usual = parts.statistic("usual", size, "median", full, "median of each column, for its gaps")
             full = parts.node("full", "nn.impute", [full, usual], "gaps get the median of their column")
         mean = parts.statistic("mean", size, "mean", full, "mean of each column over the rows trained on")

@@ -78,12 +78,14 @@ def scale(numbers: Iterable[float], start: int, stop: int, *, logarithmic: bool 
     """A scale that has room for numbers; `logarithmic` None lets the numbers decide."""
     finite = list(filter(math.isfinite, numbers)) or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    if logarithmic is None:
-        logarithmic = low > 0 and high / low >= MANY
-    if logarithmic:
+    if _spans_magnitudes(low, high) if logarithmic is None else logarithmic:
         return Scale(low / 1.2, high * 1.2, start, stop, is_logarithmic=True)
     room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     return Scale(low - room, high + room, start, stop)
+
+
+def _spans_magnitudes(low: float, high: float) -> bool:
+    return low > 0 and high / low >= MANY
 
 
 @dataclass(frozen=True)

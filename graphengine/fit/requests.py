@@ -62,17 +62,19 @@ def fit_section(
     keys = {"data": section.data if section else None, "max_iterations": max_iterations}
     declared = _declared_options(graph, section)
     found = None if declared or section is None else with_difference(graph, graph.value_name(section.loss))
-    if section is not None and request.given.keys() <= {"absolute_sigma"}:
-        if declared is not None:
-            return graph, {**keys, "loss": section.loss, "optimizer": {**declared, **request.given}}
-        if found is None:
-            return graph, {**keys, "loss": section.loss, "optimizer": {"type": NEWTON}}
+    if section is not None and found is None and request.given.keys() <= {"absolute_sigma"}:
+        optimizer = {"type": NEWTON} if declared is None else {**declared, **request.given}
+        return graph, {**keys, "loss": section.loss, "optimizer": optimizer}
     graph, residual = found or Weighted(graph, "")
     optimizer = {"type": LEAST_SQUARES, "residual": residual or None, **(declared or {}), **request.given}
+    _require_residual(graph, optimizer)
+    return _with_loss(graph, optimizer), {**keys, "loss": SUM_OF_SQUARES, "optimizer": optimizer}
+
+
+def _require_residual(graph: Graph, optimizer: Mapping[str, Any]) -> None:
     if optimizer["residual"] is None:
         hint = "name the value whose squares are to be summed up"
         raise TrainingError(f"model '{graph.name}' does not name its residual", hint=hint)
-    return _with_loss(graph, optimizer), {**keys, "loss": SUM_OF_SQUARES, "optimizer": optimizer}
 
 
 def _declared_options(graph: Graph, section: TrainingDocument | None) -> dict[str, Any] | None:

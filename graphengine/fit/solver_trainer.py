@@ -37,7 +37,7 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.ops.norms import euclidean_norm
 from graphengine.training.evaluation import Evaluation
-from graphengine.training.history import LOG, SMALL, History, Iteration
+from graphengine.training.history import LOG, History, Iteration, recorded_of
 from graphengine.training.initializing import initialized
 from graphengine.wording import counted
 
@@ -105,14 +105,14 @@ class SolverTrainer:
         self.objective = Objective(graph, values, whole, loss, shared, before=lambda: self._turns[-1].check())
         self.solver.require_few(self.objective.size)
         self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None
-        small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
-        self.history = History(1, graph.trainable if small else ())
+        recorded = recorded_of(graph.trainable, values)
+        self.history = History(1, recorded)
         self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
         self._most = training.max_iterations or MOST_ITERATIONS
         self.converged, self.reason = False, ""
         self.learning_rate: float | None = None  # which a trainer has
         self.checkpoints: Any = None
-        self._recording = small
+        self._recording = bool(recorded)
 
     def _whole(self) -> dict[str, Any]:
         """All samples as one batch."""
@@ -246,8 +246,9 @@ class SolverTrainer:
         """What the loss is of the sum of squares: 1, or for a mean the part of one residual; 0 for any other loss."""
         if self.options and self.training.loss == SUM_OF_SQUARES:
             return 1.0
-        if not self.options or not self._is_written_as_squares():
-            return 0.0
+        return self._share_as_written() if self.options and self._is_written_as_squares() else 0.0
+
+    def _share_as_written(self) -> float:
         graph, loss = self.objective.graph, self.objective.graph.value_name(self.training.loss)
         is_mean = next(node.op == "mean" for node in graph.nodes if node.id == loss)
         shape: Any = graph.types[self._residual].shape

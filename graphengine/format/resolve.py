@@ -366,20 +366,30 @@ class Resolver:
         name, domain = spec["op"], domain_of(spec["op"])
         if name in self._ops or self.gaps.hide(name, "functions"):
             return
-        if domain in DOMAINS and domain not in self.document.opset_imports and name in shipped_functions():
+        if self._lacks_import(name, domain):
             self._not_imported(index, spec, domain)
-            return
-        self._add("GE211", f"unknown op '{name}'", f"/nodes/{index}/op", spec["id"], self._near(name, domain))
+        else:
+            self._add("GE211", f"unknown op '{name}'", f"/nodes/{index}/op", spec["id"], self._near(name, domain))
+
+    def _lacks_import(self, name: str, domain: str) -> bool:
+        """Whether a shipped function has a name that its opset, which the file does not import, would define."""
+        return domain in DOMAINS and domain not in self.document.opset_imports and name in shipped_functions()
 
     def _near(self, name: str, domain: str) -> str:
         """What an unknown name may mean, as a hint; of a domain of others the module may be missing that has it."""
-        is_ours, bare = domain in (CORE, *DOMAINS), name.rpartition(".")[2]
-        known = {**self._ops, **(shipped_functions() if is_ours else {})}
-        hint = did_you_mean(bare if is_ours else name, known, "known ops")
-        if domain in {op.domain for op in known.values()}:
+        if domain in (CORE, *DOMAINS):
+            return did_you_mean(name.rpartition(".")[2], {**self._ops, **shipped_functions()}, "known ops")
+        hint = did_you_mean(name, self._ops, "known ops")
+        is_registered = any(op.domain == domain for op in self._ops.values())
+        if is_registered:
             return hint
-        near = f"did you mean '{bare}'? " if bare in known else f"{hint} " * ("." in hint.partition("'")[2])
+        near = self._near_elsewhere(name, hint)
         return f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"
+
+    def _near_elsewhere(self, name: str, hint: str) -> str:
+        """What the name of an op of a domain that nobody registered may mean: an op of another domain."""
+        bare = name.rpartition(".")[2]
+        return f"did you mean '{bare}'? " if bare in self._ops else f"{hint} " * ("." in hint.partition("'")[2])
 
     def _not_imported(self, index: int, spec: NodeDocument, domain: str) -> None:
         if self.gaps.hide(domain, "opset_imports"):
@@ -412,15 +422,17 @@ class Resolver:
         ordered = inputs if isinstance(inputs, list) else self._ordered(index, spec, op)
         if ordered is None:
             return None
-        signature = op.signature
-        if not signature.accepts(len(ordered)):
-            message = f"op '{op.name}' takes {signature.arity()}, not {len(ordered)}"
-            hint = 'with "units" it makes its own parameters' if op.name in LAYERS else None
-            self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"], hint)
+        if not op.signature.accepts(len(ordered)):
+            self._miscounted(index, spec, op, len(ordered))
         if len(self.problems) > wrong:
             return None
-        missing = len(signature.inputs) - len(ordered) - signature.variadic
-        return (*ordered, *[None] * missing) if missing > 0 else tuple(ordered)
+        missing = len(op.signature.inputs) - len(ordered) - op.signature.variadic
+        return (*ordered, *[None] * missing)
+
+    def _miscounted(self, index: int, spec: NodeDocument, op: Op | Function | Application, count: int) -> None:
+        message = f"op '{op.name}' takes {op.signature.arity()}, not {count}"
+        hint = 'with "units" it makes its own parameters' if op.name in LAYERS else None
+        self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"], hint)
 
     def _ordered(self, index: int, spec: NodeDocument, op: Op | Function | Application) -> list[Any] | None:
         """Inputs given by argument name, in the op's order, None for omitted ones."""
@@ -432,13 +444,21 @@ class Resolver:
             names[-1:] = itertools.takewhile(named.__contains__, map(f"{names[-1]}[{{}}]".format, itertools.count()))
         wrong = list(itertools.filterfalse(set(names).__contains__, named))
         lacking = list(itertools.filterfalse(named.__contains__, names[: op.signature.required]))
-        for name in wrong[: MOST_REPORTED + 1]:
-            pointer, hint = make_pointer(("nodes", index, "inputs", name)), did_you_mean(name, names, "its inputs")
-            self._add("GE212", f"op '{op.name}' has no input '{name}'", pointer, spec["id"], hint, at_key=True)
+        if not (wrong or lacking):
+            return list(map(named.get, names))
+        self._misnamed(index, spec, op, wrong, names)
         if lacking:
             message = f"op '{op.name}' needs the input {', '.join(map(repr, lacking))}"
             self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"])
-        return None if wrong or lacking else list(map(named.get, names))
+        return None
+
+    def _misnamed(
+        self, index: int, spec: NodeDocument, op: Op | Function | Application, wrong: list[str], names: list[str]
+    ) -> None:
+        """Report inputs that an op does not have."""
+        for name in wrong[: MOST_REPORTED + 1]:
+            pointer, hint = make_pointer(("nodes", index, "inputs", name)), did_you_mean(name, names, "its inputs")
+            self._add("GE212", f"op '{op.name}' has no input '{name}'", pointer, spec["id"], hint, at_key=True)
 
     def _defined(self, spec: NodeDocument) -> tuple[Operand, ...]:
         """The inputs of a node that are references and lead somewhere."""

@@ -279,9 +279,16 @@ def _rows(model: Model) -> dict[str, str]:
 def _few(kind: Any, given: Any) -> str:
     """The first rows of an input, or numbers that fit where there are no rows or many numbers."""
     shape = tuple(size if isinstance(size, int) else 3 for size in kind.shape)
-    if given is not None and np.ndim(given) == len(shape) and math.prod(shape) <= MOST_SHOWN:
-        rows = np.asarray(given)[tuple(map(slice, shape))]
-        if rows.shape == shape and rows.dtype.kind in "fiub":
-            return array_text(rows.astype(kind.array_dtype))
+    rows = _first_rows(given, shape)
+    if rows is not None and rows.shape == shape and rows.dtype.kind in "fiub":
+        return array_text(rows.astype(kind.array_dtype))
     number = "ones" if kind.array_dtype.kind == "f" else "zeros"
     return f"np.{number}({shape}, np.{kind.array_dtype.name})"
+
+
+def _first_rows(given: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+    """What an array has within a shape; None if it has other dimensions, or it is much."""
+    if given is None or np.ndim(given) != len(shape) or math.prod(shape) > MOST_SHOWN:
+        return None
+    rows: np.ndarray[Any, Any] = np.asarray(given)[tuple(map(slice, shape))]
+    return rows

@@ -312,17 +312,23 @@ class Declaration:
         arrays = self._data(data, training, self.graph, [*self.graph.updates.values(), *also])
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:
-            from graphengine.model.resumption import write_checkpoints
-            from graphengine.training.checkpoint import identity
-
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
-            own = identity(self.document, trainer.training, rule, seen, trainer.stepper.fixed)
-            write_checkpoints(trainer, saving.folder, own, resume=saving.resume)
+            self._write_checkpoints(trainer, saving.folder, rule, seen, resume=saving.resume)
         return trainer
 
     def compiled_step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
         """The step of a training with its plans, kept from one training to the next; raises as `step_graph`."""
         return self._steps.step(training, rule)
+
+    def _write_checkpoints(
+        self, trainer: Trainer, folder: Path, rule: FunctionFile, seen: Mapping[str, Any], *, resume: bool
+    ) -> None:
+        """Let a training write its checkpoints, and resume from one of its own if that is asked for."""
+        from graphengine.model.resumption import write_checkpoints
+        from graphengine.training.checkpoint import identity
+
+        own = identity(self.document, trainer.training, rule, seen, trainer.stepper.fixed)
+        write_checkpoints(trainer, folder, own, resume=resume)
 
     def fitting(self, values: dict[str, Any], data: Any, request: Request, max_iterations: int | None) -> SolverTrainer:
         """A fit of `values`: what the file declares, with what a caller asks for in its place.

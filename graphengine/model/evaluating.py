@@ -15,12 +15,12 @@ import numpy as np
 from graphengine.data.batches import Batches
 from graphengine.errors import GraphEngineError, UsageError
 from graphengine.format.documents import ModelDocument
-from graphengine.format.training_documents import ValidationDocument
+from graphengine.format.training_documents import TrainingDocument, ValidationDocument
 from graphengine.ir.graph import Graph
 from graphengine.model.evaluator import Evaluator, not_computable
 from graphengine.model.scores import ClassCounts, ClassScores, Errors
 from graphengine.ops.families.activations import Sigmoid
-from graphengine.ops.shapes import Shape
+from graphengine.ops.shapes import Shape, Size
 from graphengine.training.evaluation import Evaluation, largest_part
 from graphengine.training.splitting import split
 
@@ -137,15 +137,21 @@ def score_names(model: EvaluationSubject) -> list[str]:
 
 
 def _wanted(model: EvaluationSubject) -> dict[str, str]:
-    """The values of the loss, under an empty name, the declared metrics and the outputs that are one number."""
+    """The values of the scores that are numbers, by their names."""
     graph, section = model.evaluator.graph, model.document.training
-    scalars = {name: value for name, value in graph.outputs.items() if graph.types[value].shape == ()}
-    values = scalars
-    if section:
-        loss = graph.value_name(section.loss)
-        others = {name: value for name, value in scalars.items() if value != loss}
-        values = {"": loss, **others, **{name: graph.value_name(of) for name, of in section.metrics.items()}}
+    values = _scores(graph, section) if section else _scalars(graph)
     return {name: value for name, value in values.items() if graph.types[value].array_dtype.kind in "fiub"}
+
+
+def _scalars(graph: Graph) -> dict[str, str]:
+    return {name: value for name, value in graph.outputs.items() if graph.types[value].shape == ()}
+
+
+def _scores(graph: Graph, section: TrainingDocument) -> dict[str, str]:
+    """The values of the loss, under an empty name, the other outputs that are one number, and the metrics."""
+    loss = graph.value_name(section.loss)
+    others = {name: value for name, value in _scalars(graph).items() if value != loss}
+    return {"": loss, **others, **{name: graph.value_name(of) for name, of in section.metrics.items()}}
 
 
 def _numbers(model: EvaluationSubject, batches: Batches) -> dict[str, float]:
@@ -199,27 +205,37 @@ def comparison(model: EvaluationSubject) -> Compared | None:
     graph, section = model.evaluator.graph, model.document.training
     if section is None:
         return None
-    read = {name: set(model.evaluator.executor.inputs_of([value])) for name, value in graph.outputs.items()}
-    for target in model.evaluator.executor.inputs_of([graph.value_name(section.loss)]):
-        others = [name for name, inputs in read.items() if inputs and target not in inputs]
-        found = list(filter(None, (_compared(model, target, name) for name in others)))
-        if found:
-            return max(found, key=lambda each: (each.output in model.document.speaking, bool(each.classes)))
-    return None
+    inputs_of = model.evaluator.executor.inputs_of
+    read = {name: set(inputs_of([value])) for name, value in graph.outputs.items()}
+    targets = inputs_of([graph.value_name(section.loss)])
+    return next(filter(None, (_best_for(model, target, read) for target in targets)), None)
+
+
+def _best_for(model: EvaluationSubject, target: str, read: Mapping[str, set[str]]) -> Compared | None:
+    """The output that is compared with a target: one that speaks its categories, or has classes, if there is one."""
+    others = [name for name, inputs in read.items() if inputs and target not in inputs]
+    found = filter(None, [_compared(model, target, name) for name in others])
+    return max(found, key=lambda each: (each.output in model.document.speaking, bool(each.classes)), default=None)
 
 
 def _compared(model: EvaluationSubject, target: str, output: str) -> Compared | None:
     """A target beside an output, if their types fit: as classes if the target has categories or is of integers."""
+    graph = model.evaluator.graph
+    classes = _classes_beside(model, target, output)
+    if classes is not None:
+        return Compared(target, output, classes)
+    given = graph.types[graph.outputs[output]]
+    is_number = not graph.inputs[target].categories and given.is_differentiable
+    return Compared(target, output) if is_number and given.shape == graph.types[target].shape else None
+
+
+def _classes_beside(model: EvaluationSubject, target: str, output: str) -> tuple[Any, ...] | None:
+    """The classes that a target and an output are both of; None if they are not."""
     graph, categories = model.evaluator.graph, model.evaluator.graph.inputs[target].categories
-    wanted, given = graph.types[target], graph.types[graph.outputs[output]]
     if categories and model.document.speaking.get(output) == target:
-        return Compared(target, output, categories)
-    if wanted.array_dtype.kind in "iub":
-        classes = _classes(graph, output, wanted.shape, categories)
-        if classes is not None:
-            return Compared(target, output, classes)
-    is_number = not categories and given.is_differentiable
-    return Compared(target, output) if is_number and given.shape == wanted.shape else None
+        return categories
+    wanted = graph.types[target]
+    return _classes(graph, output, wanted.shape, categories) if wanted.array_dtype.kind in "iub" else None
 
 
 def _classes(graph: Graph, output: str, wanted: Shape, categories: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
@@ -227,10 +243,15 @@ def _classes(graph: Graph, output: str, wanted: Shape, categories: tuple[Any, ..
     given = graph.types[graph.outputs[output]].shape
     if given == wanted:
         return (categories or (0, 1)) if _is_probability(graph, output) else None
-    if given[:-1] != wanted or not isinstance(given[-1], int):
+    return _classes_along(given[-1], categories) if given[:-1] == wanted else None
+
+
+def _classes_along(size: Size, categories: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """The classes along an axis that has one number for each; None if they are not as many."""
+    if not isinstance(size, int):
         return None
-    classes = categories or tuple(range(given[-1]))
-    return classes if len(classes) == given[-1] else None
+    classes = categories or tuple(range(size))
+    return classes if len(classes) == size else None
 
 
 def _is_probability(graph: Graph, output: str) -> bool:

@@ -6,7 +6,7 @@ was changed meanwhile is imported like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,7 @@ from graphengine.format.writing import encode_array
 from graphengine.gc_pause import paused
 from graphengine.ir.graph import names_of
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import only
 
 if TYPE_CHECKING:
     from graphengine.format.onnx.exporting import OnnxParts
@@ -64,7 +65,7 @@ def load(
         GE101 if the file cannot be read.
     """
     path = Path(path)
-    wanted = Wanted(freeze, head, classes, targets, fixed, sizes)
+    wanted = Wanted(list(names_of(freeze)), head, classes, targets, fixed, sizes)
     return _model(read_onnx(path, limits), path, wanted, limits)
 
 
@@ -82,35 +83,47 @@ def from_proto(
 ) -> Model:
     """Return the model of an `onnx.ModelProto`, as `load` does; its external data lies beside `path`."""
     file = OnnxFile(proto, path.parent if path else None)
-    return _model(file, path, Wanted(freeze, head, classes, targets, fixed, sizes), limits)
+    return _model(file, path, Wanted(list(names_of(freeze)), head, classes, targets, fixed, sizes), limits)
 
 
 class Wanted(NamedTuple):
     """The options of an import."""
 
-    freeze: str | Iterable[str]
+    frozen: Sequence[str]
     head: str | None
     classes: int | None
     targets: int | None
     fixed: Mapping[str, Any] | None
     sizes: Mapping[str, int] | None
 
+    @property
+    def has_layer(self) -> bool:
+        """Whether a new layer follows the head."""
+        return bool(self.classes or self.targets)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the model is that of the file as it is."""
+        return not (self.fixed or self.sizes or self.head or self.frozen)
+
+    def check(self) -> None:
+        """Refuse a layer that follows nothing."""
+        if self.has_layer and self.head is None:
+            raise UsageError("classes and targets need a head", hint="name the value that the new layer follows")
+
 
 @paused()
 def _model(file: OnnxFile, path: Path | None, wanted: Wanted, limits: Limits) -> Model:
     from graphengine.model.model import Model
 
-    freeze, head, classes, targets, fixed, sizes = wanted
-    has_layer = bool(classes or targets)
-    if has_layer and head is None:
-        raise UsageError("classes and targets need a head", hint="name the value that the new layer follows")
-    frozen = list(names_of(freeze))
-    restored = None if fixed or sizes or head or frozen else _restored(file, path, limits)
+    wanted.check()
+    restored = _restored(file, path, limits) if wanted.changes_nothing else None
     if restored is not None:
         return restored
-    found: Imported = imported(Importer(file, limits, fixed, sizes), limits, frozen, head)
-    if has_layer:
-        found = with_head(found, classes, targets)
+    importer = Importer(file, limits, wanted.fixed, wanted.sizes)
+    found: Imported = imported(importer, limits, wanted.frozen, wanted.head)
+    if wanted.has_layer:
+        found = with_head(found, wanted.classes, wanted.targets)
     return Model(found.document, None, path, limits=limits, values=found.values)
 
 
@@ -159,13 +172,17 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
     shown = {} if are_external(values.values()) else values
     for section in ("parameters", "state"):
         sources = dict(getattr(document, section))
-        for name, declared in content.get(section, {}).items():
-            if "value" in declared and name in values:
-                own = {} if "initializer" in declared else {"initializer": None}
-                inline = {"value": encode_array(shown[name])} if name in shown else {}
-                sources[name] = sources[name].model_copy(update=own | inline)
+        declared = {name: each for name, each in content.get(section, {}).items() if "value" in each}
+        for name, each in only(declared, values).items():
+            sources[name] = sources[name].model_copy(update=_value_fields(name, each, shown))
         changed[section] = sources
     return document.model_copy(update=changed)
+
+
+def _value_fields(name: str, declared: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a source that has a value: without an initializer that the file does not declare."""
+    own = {} if "initializer" in declared else {"initializer": None}
+    return {**own, "value": encode_array(shown[name])} if name in shown else own
 
 
 def _alike(written: OnnxParts, proto: Any, parameters: set[str], tensors: Tensors) -> bool:

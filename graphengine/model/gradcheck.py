@@ -132,7 +132,7 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
         If the class is not registered, has no `backward`, or gives no finite floating-point number for these inputs.
     """
     op = _op_with_backward(node)
-    arrays = [None if value is None else _in_double(value) for value in inputs]
+    arrays = list(map(_in_double, inputs))
     results = _guarded_call(node, op.name, arrays)
     generator = np.random.default_rng(seed)
     graph, values = _projection(node, op, arrays, results, generator)
@@ -140,9 +140,13 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
     wrt = [name for name in names if name in graph.inputs and graph.types[name].is_differentiable]
     checks = [*graph_checks(graph, values, "loss", wrt, generator), *_subset_checks(graph, values, wrt, generator)]
     checks = [replace(each, name=names[each.name]) for each in checks]
-    if not all(each.holds for each in checks):
-        raise GradientError(_failures(op.name, checks))
+    _require_holding(op.name, checks)
     return checks
+
+
+def _require_holding(op: str, checks: Sequence[GradientCheck]) -> None:
+    if not all(each.holds for each in checks):
+        raise GradientError(_failures(op, checks))
 
 
 def _op_with_backward(node: Node) -> Op:
@@ -279,7 +283,9 @@ def _located(check: GradientCheck, function: Callable[[Any], Any], point: Any, g
 
 
 def _in_double(value: Any) -> Any:
-    """A copy that cannot be written to, in double precision if it is of floating-point numbers."""
+    """A copy that cannot be written to, in double precision if it is of floating-point numbers; None remains None."""
+    if value is None:
+        return None
     array = np.asarray(value)
     return _guarded(array.astype(np.float64) if array.dtype.kind == "f" else array)
 
@@ -320,19 +326,11 @@ def _projection(
     """The graph of the sum of all floating-point results times random weights, and the values of its inputs."""
     values = {f"x{index}": array for index, array in enumerate(arrays) if array is not None}
     functions, called = functions_of([GraphNode("z", op.name, node, ())])
-    nodes = [_call_of(node, op, len(arrays), values, called)]
-    total: str | float = 0.0
-    for index, (port, result) in enumerate(zip(node.outputs, results, strict=True)):
-        if _is_floating(result):
-            values[f"w{index}"] = generator.normal(size=np.shape(result))[()] if np.ndim(result) else generator.normal()
-            nodes += [
-                {"id": f"p{index}", "op": "mul", "inputs": [f"z:{port}" if index else "z", f"w{index}"]},
-                {"id": f"s{index}", "op": "sum", "inputs": [f"p{index}"]},
-                {"id": f"t{index}", "op": "add", "inputs": [total, f"s{index}"]},
-            ]
-            total = f"t{index}"
-    if isinstance(total, float):
+    call = _call_of(node, op, len(arrays), values, called)
+    names = _names_of_floating(node, results)
+    if not names:
         raise UsageError(f"{op.name} gives no floating-point number, so there is no gradient to check")
+    values |= {f"w{index}": _weight(np.shape(results[index]), generator) for index in names}
     document = {
         "format": "graphengine.model",
         "format_version": 1,
@@ -340,10 +338,30 @@ def _projection(
         "name": op.name,
         "inputs": {name: _declared(value) for name, value in values.items()},
         "functions": functions,
-        "nodes": nodes,
-        "outputs": {"loss": total},
+        "nodes": [call, *_weighted_sum(names)],
+        "outputs": {"loss": f"t{max(names)}"},
     }
     return build_graph(ModelDocument.model_validate(document)), values
+
+
+def _names_of_floating(node: Node, results: Sequence[Any]) -> dict[int, str]:
+    """The names in the graph of the floating-point results, by their places."""
+    ports = enumerate(zip(node.outputs, results, strict=True))
+    return {index: f"z:{port}" if index else "z" for index, (port, result) in ports if _is_floating(result)}
+
+
+def _weight(shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+    return generator.normal(size=shape)[()] if shape else generator.normal()
+
+
+def _weighted_sum(names: Mapping[int, str]) -> Iterator[dict[str, Any]]:
+    """The nodes that add up results times their weights, t0 to the last one."""
+    total: str | float = 0.0
+    for index, name in names.items():
+        yield {"id": f"p{index}", "op": "mul", "inputs": [name, f"w{index}"]}
+        yield {"id": f"s{index}", "op": "sum", "inputs": [f"p{index}"]}
+        yield {"id": f"t{index}", "op": "add", "inputs": [total, f"s{index}"]}
+        total = f"t{index}"
 
 
 def _declared(value: Any) -> dict[str, Any]:

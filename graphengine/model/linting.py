@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphengine.data.readers import InlineData
 from graphengine.errors import GraphEngineError, ModelWarning, Problem, make_pointer
@@ -153,16 +153,25 @@ def _exact_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, s
 
 def _declared_sizes(document: ModelDocument, training: TrainingDocument, graph: Graph) -> dict[str, int]:
     """The number of samples of a batch by its symbol, where the file says how many there are."""
-    source = document.data.get(training.data or (next(iter(document.data)) if len(document.data) == 1 else ""))
-    values = source.values if isinstance(source, InlineData) else {}
-    sizes = {}
+    values, sizes = _inline_values(document, training), {}
     for name, declared in graph.inputs.items():
-        rows = values.get(name)
-        counts = [*([len(rows)] if isinstance(rows, list) else []), *filter(None, [training.batch_size])]
+        counts = [*_rows_of(values.get(name)), *filter(None, [training.batch_size])]
         shape = declared.type.shape
         if counts and shape and is_symbol(shape[0]):
             sizes[shape[0]] = math.ceil(min(counts) / training.accumulate)
     return sizes
+
+
+def _inline_values(document: ModelDocument, training: TrainingDocument) -> Mapping[str, Any]:
+    """The arrays of a training that are in the file: of the data that it names, or of the only data there is."""
+    only_one = next(iter(document.data)) if len(document.data) == 1 else ""
+    source = document.data.get(training.data or only_one)
+    return source.values if isinstance(source, InlineData) else {}
+
+
+def _rows_of(array: Any) -> list[int]:
+    """How many rows an array in a file has, if it is written as a list."""
+    return [len(array)] if isinstance(array, list) else []
 
 
 CHECKS: tuple[Check, ...] = (crossing, unreached, partly_trained, too_large)

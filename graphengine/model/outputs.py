@@ -83,14 +83,18 @@ def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = 
     """
     if batches.takes_single_samples:
         return {}
-    graph, whole = model.graph, batches.whole()
-    needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
-    ready = [name for name, inputs in needs.items() if batches.inputs.issuperset(inputs)]
+    graph, whole, ready = model.graph, batches.whole(), _computable(model, batches)
     if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
         return model.predict(whole, outputs=ready)
     fixed = [name for name in ready if graph.types[graph.outputs[name]].is_sized]
     model.evaluator.require_values([graph.outputs[name] for name in fixed])
     return _evaluated(model, batches, fixed, warnings)
+
+
+def _computable(model: Model, batches: Batches) -> list[str]:
+    """The outputs that have all inputs that they need."""
+    needs = {name: model.executor.inputs_of([value]) for name, value in model.graph.outputs.items()}
+    return [name for name, inputs in needs.items() if batches.inputs.issuperset(inputs)]
 
 
 def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[Problem] | None) -> dict[str, Any]:

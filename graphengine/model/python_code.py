@@ -57,16 +57,20 @@ def _lines(document: ModelDocument) -> Iterator[str]:
     yield from map(nodes.line, nodes.in_order())
     yield ""
     yield _call("b.output", _values(document.targets, variables))
-    if document.speaking:
-        yield _call("b.categories", _values(document.speaking, variables))
+    yield from _named_values("b.categories", document.speaking, variables)
     updates = {name: each["update"] for name, each in content.get("state", {}).items() if "update" in each}
-    if updates:
-        yield _call("b.update", _values(updates, variables))
+    yield from _named_values("b.update", updates, variables)
     yield from _calls("b.data", content.get("data"))
     if "training" in content:
         yield _call("b.training", _keywords(content["training"]))
     yield ""
     yield "model = b.model()"
+
+
+def _named_values(function: str, values: Mapping[str, Any], variables: _Variables) -> Iterator[str]:
+    """A call with values by name, if there are any."""
+    if values:
+        yield _call(function, _values(values, variables))
 
 
 def _calls(method: str, section: Mapping[str, Any] | None) -> Iterator[str]:
@@ -140,8 +144,7 @@ class _Nodes:
         graph: Any = nx.DiGraph()
         graph.add_nodes_from(range(len(nodes)))
         for index, node in enumerate(nodes):
-            producers = (ref.partition(":")[0] for ref in _operands(node["inputs"]) if isinstance(ref, str))
-            graph.add_edges_from((place[producer], index) for producer in producers if producer in place)
+            graph.add_edges_from((place[producer], index) for producer in _read_ids(node) if producer in place)
         return [nodes[index] for index in nx.lexicographical_topological_sort(graph)]
 
     def line(self, node: NodeDocument) -> str:
@@ -204,6 +207,11 @@ class _Nodes:
 
 def _operands(inputs: Any) -> Collection[Any]:
     return inputs.values() if isinstance(inputs, dict) else inputs
+
+
+def _read_ids(node: NodeDocument) -> list[str]:
+    """The names that a node reads, each without the port."""
+    return [ref.partition(":")[0] for ref in _operands(node["inputs"]) if isinstance(ref, str)]
 
 
 def _module_of(op: str, node: NodeDocument) -> str:

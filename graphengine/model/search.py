@@ -306,16 +306,25 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
     early = section.early_stopping if section else None
     if early and early.monitor == metric:
         return early.mode
-    op = _meaning_of(metric, model)
+    mode = _mode_of_op(_meaning_of(metric, model))
+    if mode is None:
+        raise _unknown_mode(model, metric)
+    return mode
+
+
+def _mode_of_op(op: str) -> Literal["min", "max"] | None:
+    """Whether a smaller or a larger result of an op is better; None if that is not known."""
     if op in LARGER:
         return "max"
-    if op in SMALLER or FAMILIES.get(op, "").endswith(".losses"):
-        return "min"
+    return "min" if op in SMALLER or FAMILIES.get(op, "").endswith(".losses") else None
+
+
+def _unknown_mode(model: Model, metric: str) -> UsageError:
     known = score_names(EvaluationSubject(model.evaluator, model.document))
     if metric not in known:
-        raise _no_metric(metric, known)
+        return _no_metric(metric, known)
     hint = "set mode='min' or mode='max' (--mode)"
-    raise UsageError(f"it is not known whether a larger or a smaller '{metric}' is better", hint=hint)
+    return UsageError(f"it is not known whether a larger or a smaller '{metric}' is better", hint=hint)
 
 
 def _meaning_of(metric: str, model: Model) -> str:

@@ -42,8 +42,7 @@ _HOLE = re.compile(f"{HOLE}(\\(?)(\\w+)\\.(\\w+){HOLE_END}")
 
 def live_of(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[Gauge] = ()) -> dict[str, Any]:
     """Return the program of a page with its texts; of a model that it does not compute the reason why."""
-    reason = _beyond(model, film) or _other_shapes(film)
-    if reason:
+    if reason := _beyond(model, film) or _other_shapes(film):
         return {"reason": reason}
     try:
         recorded = LiveTrace(model, film)

@@ -230,20 +230,24 @@ class Checkpoints:
     def read(self, path: Path) -> State:
         """The state in a checkpoint; raises as `newest`."""
         try:
-            if not path.is_file():
-                raise InvalidModelError("it is not a plain file", file=str(path))
-            source = Source(read_bytes(path, self._limits), str(path))
-            content = parse_document(source, CheckpointFile, CHECKPOINT_FORMAT, self._limits)
-            self._require_own(content, path)
-            state, problems = state_of(content.state, TensorFiles(self.folder, 2 * self._limits.array_bytes))
-            if problems := problems or list(state_problems(state, self._layout)):
-                raise source.locate(problems)
+            state = self._read(path)
         except InvalidModelError as error:
             said = "cannot be read as a checkpoint: "
             raise TrainingError(
                 replace(each, code="GE603", message=said + each.message) for each in error.problems
             ) from error
         self.written = state["iteration"]
+        return state
+
+    def _read(self, path: Path) -> State:
+        if not path.is_file():
+            raise InvalidModelError("it is not a plain file", file=str(path))
+        source = Source(read_bytes(path, self._limits), str(path))
+        content = parse_document(source, CheckpointFile, CHECKPOINT_FORMAT, self._limits)
+        self._require_own(content, path)
+        state, problems = state_of(content.state, TensorFiles(self.folder, 2 * self._limits.array_bytes))
+        if problems := problems or list(state_problems(state, self._layout)):
+            raise source.locate(problems)
         if differences := _differences(content.versions, self._versions):
             self.note = f"{path.name} was written with {', '.join(differences)}: the last bits may differ"
         return state

@@ -15,11 +15,12 @@ import numpy as np
 from graphengine.backends.in_parts import InParts
 from graphengine.backends.protocol import Backend, Program
 from graphengine.data.batches import Batches
-from graphengine.errors import ExecutionError
+from graphengine.errors import ExecutionError, Problem
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, part_for
 from graphengine.ir.memory import memory_problem
 from graphengine.ir.origins import node_text
+from graphengine.mappings import only
 from graphengine.transform.stages import Stages, stages_of
 from graphengine.wording import counted
 
@@ -41,18 +42,23 @@ class Evaluation:
     def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str], backend: Backend) -> None:
         targets = {name: graph.value_name(of) for name, of in outputs.items()}
         self._graph, self._backend = part_for(graph, targets), backend
-        data = {name: array for name, array in data.items() if name in self._graph.inputs}
+        data = only(data, self._graph.inputs)
         batches = Batches(data, graph, batch_size=1)
         self.samples = batches.samples
         """How many samples the numbers are of."""
-        whole = batches.whole()
-        fits = whole is not None and memory_problem(self._graph, batches.sizes_in(graph, batches.samples)) is None
-        self._whole = whole if fits else None
+        self._whole = self._whole_in_memory(batches, graph)
         self._program: Program | None = None
         if self._whole is None:
             self._in_parts = self._staged(batches)
             passes = [each.graph for each in self._in_parts.stages.passes]
             self._batches = Batches(data, graph, batch_size=largest_part(batches, passes))
+
+    def _whole_in_memory(self, batches: Batches, graph: Graph) -> dict[str, Any] | None:
+        """All samples as one batch; None where they, or what is computed of them, do not fit into memory."""
+        whole = batches.whole()
+        if whole is None or memory_problem(self._graph, batches.sizes_in(graph, batches.samples)):
+            return None
+        return whole
 
     @property
     def axes(self) -> dict[str, int]:
@@ -99,8 +105,7 @@ def require_merging(graph: Graph, stages: Stages, samples: int) -> None:
     for name in stages.uncut:
         message = f"input '{name}' has samples on more than one axis, so the data cannot be worked on in batches"
         raise ExecutionError(message, code="GE414", hint="raise the limits array_bytes and data_bytes")
-    graphs = [*(each.then for each in stages.passes if each.then), stages.final]
-    problem = next(filter(None, (memory_problem(each, stages.sizes) for each in graphs)), None)
+    problem = _memory_problem_of(stages)
     if problem and stages.gathered:
         node = stages.gathered[0]
         raise ExecutionError(
@@ -110,3 +115,9 @@ def require_merging(graph: Graph, stages: Stages, samples: int) -> None:
             hint="raise the limit array_bytes, use ops that merge over batches, such as sum, mean and max, or, if it "
             "is a node of yours, declare 'merge' in its class",
         )
+
+
+def _memory_problem_of(stages: Stages) -> Problem | None:
+    """Why what follows a pass over the parts does not fit into memory; None if it does."""
+    graphs = [*(each.then for each in stages.passes if each.then), stages.final]
+    return next(filter(None, (memory_problem(each, stages.sizes) for each in graphs)), None)

@@ -295,10 +295,7 @@ class History(Pictured):
         from graphengine.extras import optional
 
         pandas = optional("pandas", "frame")
-        rows: dict[int, dict[str, Any]] = {}
-        for row in self.iterations:
-            numbers = {"epoch": row.epoch, "iteration": row.iteration, "loss": row.loss}
-            rows[row.iteration] = numbers | {"gradient_norm": row.gradient_norm} | _numbers(row.parameters or {})
+        rows = {row.iteration: _row_of_frame(row) for row in self.iterations}
         taken = set(next(iter(rows.values()), {}))
         for check in self.checks:
             found = {f"check {name}" if name in taken else name: n for name, n in _numbers(check.values).items()}
@@ -387,6 +384,16 @@ def _numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _floats(column: Sequence[Any]) -> Iterable[float]:
     """A column of a plan, whose numbers have one type, as Python floats."""
     return column if type(column[0]) is float else map(float, column)
+
+
+def _row_of_frame(row: Iteration) -> dict[str, Any]:
+    numbers = {"epoch": row.epoch, "iteration": row.iteration, "loss": row.loss}
+    return numbers | {"gradient_norm": row.gradient_norm} | _numbers(row.parameters or {})
+
+
+def recorded_of(parameters: Sequence[str], values: Mapping[str, Any]) -> Sequence[str]:
+    """The parameters whose values a history holds: all of them, if they are few numbers."""
+    return parameters if sum(np.size(values[name]) for name in parameters) <= SMALL else ()
 
 
 def columns_of(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

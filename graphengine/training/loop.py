@@ -26,7 +26,7 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
-from graphengine.training.history import LOG, SMALL, History, Iteration, items_of, records
+from graphengine.training.history import LOG, History, Iteration, items_of, recorded_of, records
 from graphengine.training.stepping import LossSum, Stepper
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of
 
@@ -94,7 +94,7 @@ class Trainer:
         has_all = values.keys() >= {*graph.parameters, *graph.state}
         started = {} if has_all else _initialized(graph, values, data)
         begun = {**values, **started}
-        self._recorded = graph.trainable if sum(np.size(begun[name]) for name in graph.trainable) <= SMALL else ()
+        self._recorded = recorded_of(graph.trainable, begun)
         self.stepper = Stepper(graph, begun, training, compiled, self.batches, self._recorded)
         self.history = History(self.batches.per_epoch, self._recorded)
         self._prepare_checks(data, validation, compiled.backend)

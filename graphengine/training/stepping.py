@@ -293,16 +293,15 @@ class Stepper:
 
     def _functions(self, plan: Program) -> dict[str, Callable[[int], Any]]:
         """What changes with the iteration as functions of it, giving numbers as the plan holds them."""
-        kinds = {
+        functions: dict[str, Callable[[Any], Any]] = {
             name: float if name in plan.floats else self._typed[name]
             for name in (ITERATION, LEARNING_RATE)
             if name in plan.sources
         }
-        schedule = self.schedule
-        if isinstance(schedule, float) or LEARNING_RATE not in kinds:
-            return {ITERATION: kinds[ITERATION]} if ITERATION in kinds else {}
-        rate = kinds.pop(LEARNING_RATE)
-        return {**kinds, LEARNING_RATE: lambda iteration: rate(schedule.at(iteration))}
+        rate, schedule = functions.pop(LEARNING_RATE, None), self.schedule
+        if rate is None or isinstance(schedule, float):
+            return functions
+        return {**functions, LEARNING_RATE: lambda iteration: rate(schedule.at(iteration))}
 
     def _plan(self, chunk: Chunk) -> Program:
         """The compiled step for batches of one shape."""

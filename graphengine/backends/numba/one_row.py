@@ -81,20 +81,29 @@ def _is_row_product(each: Instruction) -> bool:
     """Whether a row, or a vector, is multiplied with a matrix of the same dtype."""
     if each.op not in PRODUCTS or not each.is_core:
         return False
-    row, matrix, dtype = *each.operand_types, each.types[0].array_dtype
+    row, matrix = each.operand_types
     if row is None or matrix is None or len(matrix.shape) != 2 or row.shape[:-1] not in ((), (1,)):
         return False
+    return row.dtype == matrix.dtype == each.types[0].array_dtype and _are_numbers_of_loops(matrix)
+
+
+def _are_numbers_of_loops(matrix: ArrayType) -> bool:
+    """Whether a loop over a matrix pays: in the dtypes of loops, neither empty nor large."""
     numbers: int = math.prod(matrix.shape)  # type: ignore[arg-type]
-    return row.dtype == matrix.dtype == dtype and dtype in CASTS and 0 < numbers <= MOST_NUMBERS
+    return matrix.dtype in CASTS and 0 < numbers <= MOST_NUMBERS
 
 
 def _has_arrays_alone(rows: RowsText | Instruction) -> bool:
     """Whether a loop reads and writes numbers of arrays, in the dtypes of loops, and returns none."""
     if isinstance(rows, Instruction):  # a product
         return True
-    if rows.totals or any(each.applied for each in rows.group.members):  # an address is another in each process
-        return False
-    return all(each.kind.array_dtype in CASTS for each in rows.parameters if each.role != SIZE)
+    arrays = [each for each in rows.parameters if each.role != SIZE]
+    return not (rows.totals or _calls_addresses(rows)) and all(each.kind.array_dtype in CASTS for each in arrays)
+
+
+def _calls_addresses(rows: RowsText) -> bool:
+    """Whether a loop calls functions by addresses, which are others in each process."""
+    return any(each.applied for each in rows.group.members)
 
 
 class OneRowText:

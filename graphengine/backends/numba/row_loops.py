@@ -66,11 +66,17 @@ def rows_texts(
     for item in items:
         if isinstance(item, Instruction):
             yield item
-            continue
-        results = _results(item, readers, outputs)
-        alone = {name: replaced[name] for name in results if name in replaced and not readers[name]}
-        over = {name: of for name, of in alone.items() if _may_replace(item, of, name, outputs)}
-        yield RowsText(item, results, over, names or LoopNames(), is_shared=names is None)
+        else:
+            results = _results(item, readers, outputs)
+            unread = [name for name in results if not readers[name]]
+            over = _replacing(item, unread, replaced, outputs)
+            yield RowsText(item, results, over, names or LoopNames(), is_shared=names is None)
+
+
+def _replacing(group: Group, results: Iterable[str], replaced: Mapping[str, str], outputs: set[str]) -> dict[str, str]:
+    """The results that a loop may write over the sources that they replace, with these."""
+    sources = {name: replaced[name] for name in results if name in replaced}
+    return {name: source for name, source in sources.items() if _may_replace(group, source, name, outputs)}
 
 
 def _results(group: Group, readers: Mapping[Operand, int], outputs: set[str]) -> list[str]:
@@ -109,28 +115,29 @@ def _reads_of(source: str, group: Group) -> list[tuple[int, RowFold | None, Span
 def _calls_of(rows: RowsText) -> list[Call]:
     """The calls of a loop: memory, the loop, its results."""
     loop = RowLoop(rows)
-    calls, inputs, aliases = [], [], {}
     replacing = {source: name for name, source in rows.over.items()}
-    for each in loop.operands:
-        if each.role == GIVEN:
-            inputs.append(each.value)
-        elif each.role == WRITTEN_OVER:
-            value = replacing[each.value]
-            calls.append(Call(_written_over, (each.value,), value, each.kind, writes=True, elementwise=True))
-            inputs.append(value)
-        else:
-            name = f"{each.value}:{each.name}"
-            calls.append(Call(ResultMemory(each), (), name, each.kind, writes=True))
-            inputs.append(name)
-            if each.role == RESULT:
-                aliases[each.value] = (name, each.kind)
+    calls = [_memory_call(each, replacing) for each in loop.operands if each.role != GIVEN]
+    made = iter(calls)
+    inputs = tuple(each.value if each.role == GIVEN else next(made).output for each in loop.operands)
     whole = f"{rows.group.members[0].output}:loop"
-    calls.append(Call(loop, tuple(inputs), whole, ArrayType((len(rows.totals),), OBJECT), fills=tuple(rows.over)))
-    calls += [Call(_second, (whole, memory), name, kind, aliases=True) for name, (memory, kind) in aliases.items()]
-    return [
-        *calls,
-        *(Call(_number(place, kind), (whole,), name, kind) for place, (name, kind) in enumerate(rows.totals.items())),
-    ]
+    calls.append(Call(loop, inputs, whole, ArrayType((len(rows.totals),), OBJECT), fills=tuple(rows.over)))
+    results = [each for each in loop.operands if each.role == RESULT]
+    calls += [Call(_second, (whole, _memory_name(each)), each.value, each.kind, aliases=True) for each in results]
+    totals = enumerate(rows.totals.items())
+    return [*calls, *(Call(_number(place, kind), (whole,), name, kind) for place, (name, kind) in totals)]
+
+
+def _memory_name(parameter: LoopParameter) -> str:
+    return f"{parameter.value}:{parameter.name}"
+
+
+def _memory_call(parameter: LoopParameter, replacing: Mapping[str, str]) -> Call:
+    """The call that gives an array to write into: that of a source that is replaced, or memory."""
+    kind = parameter.kind
+    if parameter.role == WRITTEN_OVER:
+        source = parameter.value
+        return Call(_written_over, (source,), replacing[source], kind, writes=True, elementwise=True)
+    return Call(ResultMemory(parameter), (), _memory_name(parameter), kind, writes=True)
 
 
 def unused(arrays: list[Any]) -> Any:

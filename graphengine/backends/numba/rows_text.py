@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from graphengine.backends.numba.parameters import (
     nested,
 )
 from graphengine.backends.numba.row_parts import RowParts, parts_of, summed
+from graphengine.ops.shapes import ArrayType
 
 TILE = 128
 """Numbers of a vector that are a run: as many sums are added up side by side."""
@@ -83,12 +85,14 @@ class RowsText:
         text = self.text()
         arrays = {each.name: str(each.value) for each in self.parameters if not each.is_constant}
         numbers = {self._names.value(name): name for name in self._members}
-        arrays |= {
-            self._parameters.function(each.instruction.op, each.applied): each.instruction.op
-            for each in self.group.members
-            if each.applied
-        }
-        return {name: value for name, value in {**arrays, **numbers}.items() if re.search(rf"\b{name}\b", text)}
+        names = {**arrays, **self._functions(), **numbers}
+        return {name: value for name, value in names.items() if re.search(rf"\b{name}\b", text)}
+
+    def _functions(self) -> dict[str, str]:
+        """The ops of the functions that are applied to runs, by the names of these."""
+        applied = [each for each in self.group.members if each.applied]
+        names = [self._parameters.function(each.instruction.op, each.applied) for each in applied]
+        return {name: each.instruction.op for name, each in zip(names, applied, strict=True)}
 
     def lines(self, indent: int) -> list[str]:
         """The lines of the loop."""
@@ -108,10 +112,14 @@ class RowsText:
 
     def _shared_parts(self, *, is_shared: bool) -> RowParts | None:
         """The parts of the rows, if all sums over rows are over rows of all parts."""
-        if not is_shared or not self._rows or any(self._rows[0] in self._dims_of(each.span) for each in self._after):
+        if not is_shared or not self._rows or self._sums_within_rows():
             return None
         (rows,) = self._lengths(self._rows[:1])
         return parts_of(rows, math.prod(self.group.shape), self.group.numbers)
+
+    def _sums_within_rows(self) -> bool:
+        """Whether a sum over rows has a number for each of the first of them."""
+        return any(self._rows[0] in self._dims_of(each.span) for each in self._after)
 
     def _is_whole(self, member: Member) -> bool:
         """Whether there is a value for each element of the space."""
@@ -126,11 +134,16 @@ class RowsText:
     def _kept_values(self) -> Iterator[str]:
         """The elementwise values that are read after the loop that computes them."""
         for each in self.group.members:
-            phase, beside = self._phase_of(each), each in self._after and self._wide
-            operands = [self._members[of] for of in each.instruction.inputs if of in self._members]
-            for made in filter(self._is_whole, operands if phase is not None else ()):
-                if (each.fold and not beside) or each.applied or self._when[made.output] < (phase or 0):
-                    yield made.output
+            if self._phase_of(each) is not None:
+                operands = [self._members[of] for of in each.instruction.inputs if of in self._members]
+                whole = filter(self._is_whole, operands)
+                yield from (made.output for made in whole if self._is_read_later(made, each))
+
+    def _is_read_later(self, made: Member, reader: Member) -> bool:
+        """Whether another loop reads an elementwise value than the one that computes it."""
+        beside = reader in self._after and self._wide
+        has_own_loop = reader.applied or (reader.fold and not beside)
+        return bool(has_own_loop) or self._when[made.output] < (self._phase_of(reader) or 0)
 
     # ------------------------------------------------------------ arrays
 
@@ -142,9 +155,12 @@ class RowsText:
 
     def _view(self, array: LoopParameter, dims: Dims, *, is_run: bool = False) -> View:
         has_shape = array.kind.shape == self._lengths(dims) or (len(array.kind.shape) == 1 and len(dims) < 2)
-        sizes = "" if has_shape else ", ".join(self._size(dim) for dim in dims) or "1"
+        sizes = "" if has_shape else self._sizes(dims)
         number = self._names.number((id(self), array.name, dims))
         return self._views.setdefault((array.name, dims), View(array, dims, number, sizes, is_run))
+
+    def _sizes(self, dims: Dims) -> str:
+        return ", ".join(map(self._size, dims)) or "1"
 
     def _array(self, name: str, span: Span) -> View:
         """The array that has the numbers of an operand, of a result, or those of one row."""
@@ -155,9 +171,13 @@ class RowsText:
             return self._view(self._parameters.operand(self.over[name], made.kind, is_replaced=True), dims)
         if name in self._results:
             return self._view(self._parameters.result(name, made.kind), dims)
-        dims = tuple(dim for dim in dims if dim not in self._rows)
+        return self._of_one_row(made, tuple(dim for dim in dims if dim not in self._rows))
+
+    def _of_one_row(self, made: Member, dims: Dims) -> View:
+        """An array that each row, or each run of a vector, writes anew."""
         shape = (TILE,) if self._tiled else self._lengths(dims)
-        return self._view(self._parameters.scratch(name, "a", shape, made.kind.array_dtype), dims, is_run=self._tiled)
+        array = self._parameters.scratch(made.output, "a", shape, made.kind.array_dtype)
+        return self._view(array, dims, is_run=self._tiled)
 
     def _run(self, view: View) -> str:
         """The name of a run of an array."""
@@ -170,17 +190,21 @@ class RowsText:
     # ------------------------------------------------------------ expressions
 
     def _operand(self, member: Member, place: int) -> str:
-        operand, kind = member.instruction.inputs[place], member.instruction.operand_types[place]
+        operand = member.instruction.inputs[place]
         if not isinstance(operand, str):
             dtype = computed_in(member.instruction)
             return self._parameters.literal(operand, dtype) if dtype and operand is not None else ""
         made, span = self._members.get(operand), member.spans[place] or ()
         if made is None:
-            assert kind is not None
-            given = self._parameters.operand(operand, kind, is_replaced=operand in self.over.values())
-            return self._element(self._array(operand, span)) if kind.shape else given.name
+            return self._given(operand, member.instruction.operand_types[place], span)
         is_now = self._phase_of(made) in (None, self._phase_of(member)) or bool(made.fold)
         return self._names.value(operand) if is_now else self._element(self._array(operand, span))
+
+    def _given(self, operand: str, kind: ArrayType | None, span: Span) -> str:
+        """An operand that another instruction computed, or the caller gives."""
+        assert kind is not None
+        given = self._parameters.operand(operand, kind, is_replaced=operand in self.over.values())
+        return self._element(self._array(operand, span)) if kind.shape else given.name
 
     def _computed(self, member: Member) -> list[str]:
         """The lines of an expression, with one that stores its value if it is read elsewhere."""
@@ -190,21 +214,30 @@ class RowsText:
 
     def _storing(self, member: Member, value: str) -> Iterator[str]:
         if member.output in self._stored:
-            view = self._array(member.output, member.span)
-            is_row = self._phase_of(member) is None or bool(member.fold)
-            yield f"{view.name}[{_indices(self._rows)}] = {value}" if is_row else f"{self._element(view)} = {value}"
+            yield f"{self._place(member)} = {value}"
+
+    def _place(self, member: Member) -> str:
+        """The element of an array where the value of an instruction is stored."""
+        view = self._array(member.output, member.span)
+        is_row = self._phase_of(member) is None or member.fold
+        return f"{view.name}[{_indices(self._rows)}]" if is_row else self._element(view)
 
     # ------------------------------------------------------------ loops
 
     def _written(self) -> Iterator[str]:
-        cleared = [line for each in self._after for line in self._cleared(each)]
-        body = [line for phase in range(self._phases) for line in self._phase(phase)] + self._row_lines(self._phases)
-        body = [*self._numbers(lambda dims: bool(dims) and set(dims) <= set(self._rows)), *body]
+        cleared = list(chain.from_iterable(map(self._cleared, self._after)))
+        body = self._row()
         rows = nested([f"for i{dim} in range({self._range(dim)}):" for dim in self._rows], body)
-        finished = [line for each in self._after for line in self._finished(each)]
+        finished = list(chain.from_iterable(map(self._finished, self._after)))
         yield from self._shaped()
         yield from self._numbers(lambda dims: not dims)
         yield from self._in_parts(cleared, rows, finished) if self.parts else (*cleared, *rows, *finished)
+
+    def _row(self) -> list[str]:
+        """What is done for each row."""
+        loops = [line for phase in range(self._phases) for line in self._phase(phase)]
+        after = self._row_lines(self._phases)
+        return [*self._numbers(lambda dims: bool(dims) and set(dims) <= set(self._rows)), *loops, *after]
 
     def _shaped(self) -> Iterator[str]:
         """The lines that give arrays the shape of the loop."""
@@ -228,13 +261,16 @@ class RowsText:
         sums = [f"{each.name} = {_whole(each)}[part]" for each in columns]
         yield from ("part = claimed(claims)", f"while part < {count}:")
         yield from indented([*sums, *cleared, *rows, "part = claimed(claims)"])
-        if not self._after:
-            return
+        if self._after:
+            yield from self._returned_early()
+            for each, member in zip(columns, self._after, strict=True):
+                yield from summed(each.name, _whole(each), count, _fold(member).text)
+            yield from finished
+
+    def _returned_early(self) -> list[str]:
+        """The lines that end the work of a thread that does not add up the parts."""
         nothing = "".join(f"{CASTS[kind.array_dtype]}(0.0), " for kind in self.totals.values())
-        yield from ("if not ends:", f"    return ({nothing})" if nothing else "    return")
-        for each, member in zip(columns, self._after, strict=True):
-            yield from summed(each.name, _whole(each), count, _fold(member).text)
-        yield from finished
+        return ["if not ends:", f"    return ({nothing})" if nothing else "    return"]
 
     def _count_phases(self) -> int:
         return 1 + max(self._phase_of(each) or 0 for each in self.group.members)
@@ -242,12 +278,21 @@ class RowsText:
     def _phase(self, phase: int) -> list[str]:
         """A loop over the runs of a row, with what there is once before it."""
         here = [each for each in self.group.members if self._phase_of(each) == phase]
-        beside, columns = self._elements(here)
         rows = [each for each in here if each.fold and each not in self._after]
-        run = nested([f"for j in range({self._length}):"], beside) if beside else []
-        run += [*map(self._folded, rows), *columns, *map(self._applied, filter(lambda each: each.applied, here))]
+        run = self._run_lines(here, rows)
         starts = [f"{self._sum(each)} = {_fold(each).start}" for each in rows]
-        return [*self._row_lines(phase), *starts, *(self._runs(run) if run else ())]
+        return [*self._row_lines(phase), *starts, *self._runs(run)]
+
+    def _run_lines(self, members: Sequence[Member], rows: Sequence[Member]) -> list[str]:
+        """What is done with a run of a row: a loop over its elements, then folds and functions of it as a whole."""
+        beside, columns = self._elements(members)
+        loop = nested([f"for j in range({self._length}):"], beside) if beside else []
+        return [
+            *loop,
+            *map(self._folded, rows),
+            *columns,
+            *map(self._applied, [each for each in members if each.applied]),
+        ]
 
     def _elements(self, members: Sequence[Member]) -> tuple[list[str], list[str]]:
         """The lines for each element, and those of sums down columns, which are apart in single precision."""
@@ -257,26 +302,31 @@ class RowsText:
 
     def _row_lines(self, phase: int) -> list[str]:
         """What there is once for each row and is known before a loop over its runs."""
-        lines: list[str] = []
-        for each in self.group.members:
-            if self._when[each.output] == phase and not self._is_whole(each) and each not in self._after:
-                if each.fold:
-                    value = self._names.value(each.output)
-                    lines += [f"{value} = {self._result(each, self._sum(each))}", *self._storing(each, value)]
-                else:
-                    lines += self._computed(each)
-        return lines
+        known = [each for each in self.group.members if self._when[each.output] == phase]
+        once = [each for each in known if not self._is_whole(each) and each not in self._after]
+        return [line for each in once for line in (self._total(each) if each.fold else self._computed(each))]
+
+    def _total(self, member: Member) -> list[str]:
+        """The lines of the result of a fold of a row."""
+        value = self._names.value(member.output)
+        return [f"{value} = {self._result(member, self._sum(member))}", *self._storing(member, value)]
 
     def _runs(self, lines: Sequence[str]) -> list[str]:
         """Lines for each run of a row, with the parts of arrays and the numbers that they name."""
+        if not lines:
+            return []
         read = [*self._numbers(lambda dims: not set(dims) <= set(self._rows)), *self._parts()]
         used = set(re.findall(r"\w+", "\n".join(lines)))
         body = [*(line for line in read if line.partition(" ")[0] in used), *lines]
         if self._tiled:
-            size, whole = self._size(0), [re.sub(r"\bm\b", str(TILE), line) for line in body]
-            rest = [f"at = {size} - {size} % {TILE}", f"m = {size} - at", *body]
-            return [*nested([f"for at in range(0, {size} - {size} % {TILE}, {TILE}):"], whole), *rest]
+            return self._tiles(body)
         return nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._inner], body)
+
+    def _tiles(self, lines: Sequence[str]) -> list[str]:
+        """Lines for the runs of a vector, whose length is known but for the last one."""
+        size, whole = self._size(0), [re.sub(r"\bm\b", str(TILE), line) for line in lines]
+        rest = [f"at = {size} - {size} % {TILE}", f"m = {size} - at", *lines]
+        return [*nested([f"for at in range(0, {size} - {size} % {TILE}, {TILE}):"], whole), *rest]
 
     @property
     def _length(self) -> str:
@@ -285,11 +335,13 @@ class RowsText:
     def _parts(self) -> Iterator[str]:
         """The run of each array that has longer ones."""
         for view in self._views.values():
-            indices = _indices(dim for dim in view.dims if dim != self._last)
-            if self._last in view.dims and self._tiled and not view.is_run:
-                yield f"{self._run(view)} = {view.name}[at:at + m]"
-            elif self._last in view.dims and indices:
-                yield f"{self._run(view)} = {view.name}[{indices}]"
+            if self._last in view.dims and (place := self._place_of_run(view)):
+                yield f"{self._run(view)} = {view.name}[{place}]"
+
+    def _place_of_run(self, view: View) -> str:
+        """Where the current run is in an array; nothing if the array is one."""
+        is_longer = self._tiled and not view.is_run
+        return "at:at + m" if is_longer else _indices(dim for dim in view.dims if dim != self._last)
 
     def _numbers(self, wanted: Callable[[Dims], bool]) -> list[str]:
         """The elements of operands that have no runs and the wanted dimensions."""

@@ -25,6 +25,9 @@ from graphengine.ir.recording import Symbol
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.shapes import are_integers
 
+CONSTANTS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+"""The attributes that hold the numbers of a constant, with the types of these."""
+
 
 @imports("Shape")
 def shape(call: OnnxCall) -> Any:
@@ -205,11 +208,9 @@ def tile(call: OnnxCall) -> Any:
 @imports("Constant")
 def stored(call: OnnxCall) -> Any:
     """Import a constant of the graph, which is not trained."""
-    for name, dtype in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64)):
+    for name, dtype in CONSTANTS.items():
         if name in call.attributes:
             return np.asarray(call.attributes[name], dtype)
-    if "value_ints" in call.attributes:
-        return np.asarray(call.attributes["value_ints"], np.int64)
     if "value" not in call.attributes:
         raise Unimportable("text and sparse tensors have no counterpart")
     return call.attributes["value"]

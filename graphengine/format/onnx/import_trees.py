@@ -126,12 +126,12 @@ def _links(call: OnnxCall, inner: int, count: int) -> list[np.ndarray[Any, Any]]
 
 def _members(call: OnnxCall, kinds: list[str], leaves: int) -> np.ndarray[Any, Any] | None:
     """Return the set of each node, a row of numbers; the file has them one after the other, NaN after each."""
-    if MEMBER not in kinds:
+    places = [place for place, kind in enumerate(kinds) if kind == MEMBER]
+    if not places:
         return None
     values = call.get("membership_values")
     sets = np.split(values, np.flatnonzero(np.isnan(values)) + 1)
     found = np.full(bounded((len(kinds) + leaves, max(map(len, sets)))), np.nan, values.dtype)
-    places = [place for place, kind in enumerate(kinds) if kind == MEMBER]
     if len(places) > len(sets):
         raise Unimportable("a node of a tree has no membership_values")
     for place, numbers in zip(places, sets, strict=False):
