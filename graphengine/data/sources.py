@@ -65,6 +65,8 @@ def given_data(data: Any, graph: Graph, columns: Columns = NO_COLUMNS) -> Arrays
     stored = {name: value for name, value in given.items() if isinstance(value, Stored) and name in graph.inputs}
     for name, array in stored.items():
         _require_dtype(name, array, graph)
+    if not stored:
+        return as_inputs(graph, given)  # which still knows what a table lacks
     return {**as_inputs(graph, {name: value for name, value in given.items() if name not in stored}), **stored}
 
 
