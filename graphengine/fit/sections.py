@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -58,17 +58,19 @@ def _unused(training: TrainingDocument) -> Iterator[Problem]:
 def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> list[Problem]:
     """What is wrong with the values that least squares name; of one that a gap hides, nothing is said."""
     named = _named_values(options, graph)
-    known = {key: value for key, value in named.items() if value in graph.types}
-    problems: list[Problem] = []
-    for key, value in named.items():
-        if key in known:
-            problems += _dtype_problems(key, value, graph)
-        elif not (gaps.hide(value, "outputs") or gaps.hide_value(value)):
-            problems.append(_undefined(key, value, graph))
+    problems = [each for key, value in named.items() for each in _value_problems(key, value, graph, gaps)]
     if named.keys() >= {"sigma", "weights"}:
         message = "'sigma' and 'weights' are alternatives: weights are 1 / sigma**2"
         problems.append(Problem("GE112", message, "keep one of them", f"{PLACE}/weights", at_key=True))
+    known = {key: value for key, value in named.items() if value in graph.types}
     return problems or _problems_of_weights(known, graph)
+
+
+def _value_problems(key: str, value: str, graph: Graph, gaps: Gaps) -> Iterable[Problem]:
+    if value in graph.types:
+        return _dtype_problems(key, value, graph)
+    is_hidden = gaps.hide(value, "outputs") or gaps.hide_value(value)
+    return [] if is_hidden else [_undefined(key, value, graph)]
 
 
 def _named_values(options: LeastSquares, graph: Graph) -> dict[str, str]:

@@ -232,25 +232,35 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
     roots = _root_weights(solver, len(residual))
     count = int(np.count_nonzero(roots))
     freedom, total = count - found.rank, float(residual @ residual)
-    deviation = math.sqrt(total / freedom) if freedom else NAN
-    variance = NAN if solver.robust else 1.0 if options.absolute_sigma else deviation**2
+    squares = _squares(solver, total, freedom, roots, problem.jacobian(x), found.root)
+    variance: float
+    likelihood: dict[str, Any]
     if solver.robust:
+        variance, likelihood = NAN, dict.fromkeys(("log_likelihood", "aic", "bic"))
         covariance = _of_robust(solver, problem, x, free, count / freedom if freedom else NAN)
-        likelihood: dict[str, Any] = dict.fromkeys(("log_likelihood", "aic", "bic"))
     else:
-        covariance = found.covariance(variance)
+        variance = 1.0 if options.absolute_sigma else squares.residual_standard_deviation**2
         likelihood = _of_normal_errors(total, roots, found.rank, absolute=options.absolute_sigma)
-    r2, centered = _r2(None if solver.robust else _target(solver), total, roots, problem.jacobian(x), found.root)
+        covariance = found.covariance(variance)
     return Fit(
         objective="robust" if solver.robust else "least_squares",
         loss=2 * half,
         observations=count,
         degrees_of_freedom=freedom,
-        squares=Squares(total, deviation, r2 if freedom or r2 is None else NAN, centered),
+        squares=squares,
         settings=options.model_dump(exclude_defaults=True, exclude={"type"}),
         **likelihood,
         **_common(solver, x, found, covariance, model, variance),
     )
+
+
+def _squares(
+    solver: SolverTrainer, total: float, freedom: int, roots: Vector, jacobian: Matrix, root: Matrix
+) -> Squares:
+    """The sum of the squares with what follows from it: the deviation of a residual, and R2 unless it is robust."""
+    deviation = math.sqrt(total / freedom) if freedom else NAN
+    r2, centered = _r2(None if solver.robust else _target(solver), total, roots, jacobian, root)
+    return Squares(total, deviation, r2 if freedom or r2 is None else NAN, centered)
 
 
 def _of_robust(solver: SolverTrainer, problem: SumOfSquares, x: Vector, free: Any, factor: float) -> Matrix:
@@ -331,7 +341,17 @@ def _compared_by(graph: Graph, residual: str) -> list[str]:
 def _r2(
     target: Vector | None, total: float, roots: Vector, jacobian: Matrix, root: Matrix
 ) -> tuple[float | None, bool]:
-    """R2, and whether it is about the weighted mean: whether the Jacobian can give a constant shift.
+    """R2, and whether it is about the weighted mean: whether the Jacobian can give a constant shift."""
+    has_intercept = _can_shift(roots, jacobian, root)
+    if target is None:
+        return None, has_intercept
+    about = roots * (target - np.average(target, weights=roots**2) if has_intercept else target)
+    squares = float(about @ about)
+    return 1 - total / squares if squares else NAN, has_intercept
+
+
+def _can_shift(roots: Vector, jacobian: Matrix, root: Matrix) -> bool:
+    """Whether the Jacobian can give a constant shift.
 
     The columns of Jacobian times root are orthonormal up to rounding, which projecting several times makes up for.
     """
@@ -341,12 +361,7 @@ def _r2(
         missing = float(np.linalg.norm(rest))
         if missing <= SHIFT or missing > FAR:
             break
-    has_intercept = missing <= SHIFT
-    if target is None:
-        return None, has_intercept
-    about = roots * (target - np.average(target, weights=roots**2) if has_intercept else target)
-    squares = float(about @ about)
-    return 1 - total / squares if squares else NAN, has_intercept
+    return missing <= SHIFT
 
 
 # ---------------------------------------------------------------- likelihoods

@@ -303,18 +303,22 @@ class Declaration:
             _refuse_for_solver(training.optimizer.type, saving, validation)
             return self._solver(self.graph, values, data, training)
         rule = self.rule(training, update_rule)
-        if validation is None and training.validation:
-            validation = training.validation.data
-        metrics = list(map(self.graph.value_name, training.metrics.values()))
-        checked, also = None, [*metrics, *_labels(training)]  # which are computed from the data of the training
-        if validation is not None:
-            checked, also = self._data(validation, training, self.graph, metrics), []
-        arrays = self._data(data, training, self.graph, [*self.graph.updates.values(), *also])
+        arrays, checked = self._arrays(training, data, validation)
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
             self._write_checkpoints(trainer, saving.folder, rule, seen, resume=saving.resume)
         return trainer
+
+    def _arrays(self, training: TrainingDocument, data: Any, validation: Any) -> tuple[Arrays, Arrays | None]:
+        """The data of a training, and that of its checks where it is other data."""
+        if validation is None and training.validation:
+            validation = training.validation.data
+        read, metrics = [*self.graph.updates.values()], list(map(self.graph.value_name, training.metrics.values()))
+        if validation is None:  # the metrics are computed from the data of the training
+            return self._data(data, training, self.graph, [*read, *metrics, *_labels(training)]), None
+        checked = self._data(validation, training, self.graph, metrics)
+        return self._data(data, training, self.graph, read), checked
 
     def compiled_step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
         """The step of a training with its plans, kept from one training to the next; raises as `step_graph`."""

@@ -17,6 +17,7 @@ from graphengine.format.documents import ModelDocument
 from graphengine.format.reading import as_json, parse_model, read_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import Graph
+from graphengine.mappings import only
 from graphengine.model.builder import Builder, Value
 from graphengine.model.model import Model
 from graphengine.nn.shipped import shipped_function
@@ -157,8 +158,8 @@ def with_width(content: Mapping[str, Any], names: Sequence[str], width: int) -> 
     shape = content["inputs"][names[0]]["shape"] if len(names) == 1 else []
     if len(shape) != 2 or not isinstance(shape[1], str):
         return dict(content)
-    sections = [section for section in ("inputs", "parameters", "state") if section in content]
-    return {**content, **{section: _sized(content[section], shape[1], width) for section in sections}}
+    sections = only(content, ("inputs", "parameters", "state"))
+    return {**content, **{name: _sized(section, shape[1], width) for name, section in sections.items()}}
 
 
 def _sized(section: Mapping[str, Any], symbol: str, width: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -257,7 +258,7 @@ class Evaluator:
 
     def _computable(self, given: Mapping[str, Any]) -> list[str]:
         needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
-        ready = [name for name, inputs in needs.items() if all(item in given for item in inputs)]
+        ready = [name for name, inputs in needs.items() if given.keys() >= set(inputs)]
         if not ready:
             raise not_computable("output", needs, given)
         return ready
@@ -267,7 +268,7 @@ def not_computable(what: str, needs: Mapping[str, Iterable[str]], given: Mapping
     """Return the error GE401 about outputs or scores, none of which has the inputs that it needs."""
     lacking = {name: [item for item in inputs if item not in given] for name, inputs in needs.items()}
     shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in lacking.items())
-    problems = lacking_of(given, dict.fromkeys(item for inputs in lacking.values() for item in inputs))
+    problems = lacking_of(given, dict.fromkeys(chain.from_iterable(lacking.values())))
     return InputError([Problem("GE401", f"no {what} can be computed from the given inputs: {shown}"), *problems])
 
 

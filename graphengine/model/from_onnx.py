@@ -188,14 +188,20 @@ def _value_fields(name: str, declared: Mapping[str, Any], shown: Mapping[str, An
 def _alike(written: OnnxParts, proto: Any, parameters: set[str], tensors: Tensors) -> bool:
     """Whether what would be written computes the same as a model, but for the values of parameters."""
     graph, other = written.proto.graph, proto.graph
-    for section in ("node", "input", "output"):
-        if list(map(_bytes, getattr(graph, section))) != list(map(_bytes, getattr(other, section))):
-            return False
-    if sorted(map(_bytes, written.proto.functions)) != sorted(map(_bytes, proto.functions)):
+    if _computation(written.proto) != _computation(proto):
         return False
     stored: dict[str, Any] = {name: (written.types[name], list(array.shape)) for name, array in written.beside.items()}
-    stored |= {each.name: _described(each, parameters, tensors) for each in graph.initializer}
-    return stored == {each.name: _described(each, parameters, tensors) for each in other.initializer}
+    return stored | _stored(graph, parameters, tensors) == _stored(other, parameters, tensors)
+
+
+def _computation(proto: Any) -> list[list[bytes]]:
+    """The nodes, inputs, outputs and functions of a file; the functions are in no order."""
+    sections = (proto.graph.node, proto.graph.input, proto.graph.output)
+    return [*(list(map(_bytes, section)) for section in sections), sorted(map(_bytes, proto.functions))]
+
+
+def _stored(graph: Any, parameters: set[str], tensors: Tensors) -> dict[str, Any]:
+    return {each.name: _described(each, parameters, tensors) for each in graph.initializer}
 
 
 def _described(tensor: Any, parameters: set[str], tensors: Tensors) -> Any:

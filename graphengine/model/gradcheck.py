@@ -223,18 +223,31 @@ def _checks_at(
 
         point, got = values[name], called[name]
         direction = np.asarray(generator.normal(size=np.shape(point)), point.dtype)[()]
-        exact, loose = (1e-12, 1e-7) if point.dtype == np.float64 else (1e-3, 1e-2)
-        scale = float(np.sum(np.abs(got * direction))) + float(np.finfo(point.dtype).tiny)
-        found = slope(function, point, direction)
-        rounding = exact if found.method == "complex step" else loose
-        tolerance = rounding * scale + min(found.error, 1e-3 * max(scale, abs(found.value)))
-        check = GradientCheck("slope", name, _along(got, direction), found.value, tolerance, found.method)
-        if not check.holds:
-            check = replace(check, kink=found.kink) if found.kink else _located(check, function, point, got)
-        yield check
-        yield GradientCheck(
-            "recording", name, _along(recorded[name], direction), _along(got, direction), exact * scale, ""
-        )
+        yield _slope_check(name, function, point, got, direction)
+        exact = _tolerances(point.dtype)[0] * _size_along(got, direction)
+        yield GradientCheck("recording", name, _along(recorded[name], direction), _along(got, direction), exact, "")
+
+
+def _slope_check(name: str, function: Callable[[Any], Any], point: Any, got: Any, direction: Any) -> GradientCheck:
+    """The check of a gradient that `backward` gives against the slope of a function along a direction."""
+    found, scale = slope(function, point, direction), _size_along(got, direction)
+    exact, loose = _tolerances(point.dtype)
+    rounding = exact if found.method == "complex step" else loose
+    tolerance = rounding * scale + min(found.error, 1e-3 * max(scale, abs(found.value)))
+    check = GradientCheck("slope", name, _along(got, direction), found.value, tolerance, found.method)
+    if check.holds:
+        return check
+    return replace(check, kink=found.kink) if found.kink else _located(check, function, point, got)
+
+
+def _tolerances(dtype: Any) -> tuple[float, float]:
+    """The relative rounding of what is computed from the numbers themselves, and from their differences."""
+    return (1e-12, 1e-7) if dtype == np.float64 else (1e-3, 1e-2)
+
+
+def _size_along(gradient: Any, direction: Any) -> float:
+    """The sum of the sizes of the terms of a gradient along a direction, which rounding is relative to."""
+    return float(np.sum(np.abs(gradient * direction))) + float(np.finfo(direction.dtype).tiny)
 
 
 def _subset_checks(

@@ -326,14 +326,19 @@ class History(Pictured):
         pyplot = optional("matplotlib.pyplot", "plot")
         axes = pyplot.subplots()[1] if axes is None else axes
         axes.plot([row.iteration for row in self.iterations], self.losses, label="loss")
-        checks = [check for check in self.checks if VALIDATION_LOSS in check.values]
-        validation = [float(check.values[VALIDATION_LOSS]) for check in checks]
-        if checks:
-            axes.plot([check.iteration for check in checks], validation, label="validation loss")
-            axes.legend()
+        validation = self._plot_validation(axes)
         positive = min(self._numbers_of([*self.losses, *validation]), default=0) > 0
         axes.set(xlabel="iteration", ylabel="loss", yscale="log" if positive else "linear")
         return axes
+
+    def _plot_validation(self, axes: Any) -> list[float]:
+        """Draw the losses of the checks, if there are any, and return them."""
+        checks = [check for check in self.checks if VALIDATION_LOSS in check.values]
+        losses = [float(check.values[VALIDATION_LOSS]) for check in checks]
+        if checks:
+            axes.plot([check.iteration for check in checks], losses, label="validation loss")
+            axes.legend()
+        return losses
 
     @property
     def epochs_trained(self) -> int:

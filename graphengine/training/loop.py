@@ -299,12 +299,15 @@ class Trainer:
         found = self._evaluation(self.values) if self._evaluation else {}
         self.history.add_check(found)
         if self._early:
-            monitor = self._early.document.monitor
-            value = self.history.last_epoch_loss if monitor == LOSS else found.get(monitor)
-            if value is not None:
-                self._early.see(float(value), len(self.history), self.values, found)
-            if self._early.is_over:
-                self.history.stopped = self._early.reason
+            self._see_monitored(self._early, found)
+
+    def _see_monitored(self, early: EarlyStopping, found: Mapping[str, Any]) -> None:
+        monitor = early.document.monitor
+        value = self.history.last_epoch_loss if monitor == LOSS else found.get(monitor)
+        if value is not None:
+            early.see(float(value), len(self.history), self.values, found)
+        if early.is_over:
+            self.history.stopped = early.reason
 
     # ------------------------------------------------------------ checkpoints
 

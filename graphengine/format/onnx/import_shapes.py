@@ -66,11 +66,11 @@ def target_sizes(call: OnnxCall, place: int, name: str) -> Any:
     if name in call.attributes:
         return list(call.attributes[name])
     value = call.size(place)
-    if isinstance(value, Symbol):
-        if value.type.content is None:
-            raise NotKnownYet(f"its input '{name}' is computed at run time", call.draft.inputs_of(value))
-        return value
-    return [each if isinstance(each, Symbol) else int(each) for each in value.reshape(-1)]
+    if not isinstance(value, Symbol):
+        return [each if isinstance(each, Symbol) else int(each) for each in value.reshape(-1)]
+    if value.type.content is None:
+        raise NotKnownYet(f"its input '{name}' is computed at run time", call.draft.inputs_of(value))
+    return value
 
 
 def reshaped(call: OnnxCall, x: Any, target: list[Any]) -> Any:
