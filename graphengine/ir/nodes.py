@@ -5,7 +5,7 @@ The types of what nodes give are inferred by the rule of each class, before anyt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -53,9 +53,20 @@ class GraphNode(NamedTuple):
         """Whether it runs a function for each step of sequences."""
         return self.op == LOOP and self.node.is_core
 
+    def with_input(self, position: int, operand: Operand) -> GraphNode:
+        """Return the node with another operand at a position."""
+        return self._replace(inputs=(*self.inputs[:position], operand, *self.inputs[position + 1 :]))
+
     def renamed(self, names: Mapping[Any, Any]) -> GraphNode:
         """Return the node with the operands that `names` maps its own to; those that it does not have stay."""
         return self._replace(inputs=tuple([names.get(ref, ref) for ref in self.inputs]))
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken: the given one, or with underscores appended."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def operand_key(operand: Operand) -> Any:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.registry import Instances
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import fill_of
 
 
-def filled_nodes(name: str, fill: float, kind: ArrayType, instance: Instances) -> tuple[GraphNode, GraphNode]:
-    """Return the node of the number, `name/number`, and the node `name` of the array; `kind` has a NumPy dtype."""
+def filled_nodes(node: GraphNode, types: dict[str, ArrayType], instance: Instances) -> tuple[GraphNode, ...]:
+    """Return nodes for one that gives equal numbers: of the number, `<id>/number`, and of the array.
+
+    There are none for any other node, nor where the shape is not known. `types` gets the type of the number.
+    """
+    kind, fill = types[node.id], fill_of(node.node.traits)
+    if fill is None or not kind.is_static:
+        return ()
     number = instance("constant", {"value": fill, "dtype": kind.array_dtype.name})
     array = instance("broadcast_to", {"shape": kind.shape})
-    constant = GraphNode(f"{name}/number", "constant", number, ())
-    return constant, GraphNode(name, "broadcast_to", array, (constant.id, None))
+    constant = GraphNode(f"{node.id}/number", "constant", number, ())
+    types.setdefault(constant.id, ArrayType((), kind.dtype))
+    return constant, GraphNode(node.id, "broadcast_to", array, (constant.id, None))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, free_name
 from graphengine.ops.shapes import ArrayType
 
 
@@ -19,14 +19,13 @@ def merged_loops(
     alike = _groups(nodes)
     if not alike:
         return nodes, types, outputs
-    merged: dict[str, GraphNode | None] = {}
+    merged: dict[str, GraphNode] = {}
     names: dict[Any, str] = {}
     for group in alike:
         whole, renamed = _merged(group)
-        merged |= {**dict.fromkeys([node.id for node in group], None), whole.id: whole}
+        merged[whole.id] = whole
         names |= renamed
-    found = [merged.get(node.id, node) for node in nodes]
-    kept = [node.renamed(names) for node in found if node]
+    kept = [merged.get(node.id, node).renamed(names) for node in nodes if node.id not in names]
     further = {name: types[old] for old, name in names.items()}
     return kept, {**types, **further}, {name: names.get(value, value) for name, value in outputs.items()}
 
@@ -50,29 +49,31 @@ def _merged(group: Sequence[GraphNode]) -> tuple[GraphNode, dict[Any, str]]:
     """The loop that gives what all loops of a group give, and what the others' results are called there."""
     from graphengine.ir.graph_bodies import GraphBody
 
-    first = group[0]
+    first, *others = group
     loop: Any = first.node
-    results, axes, ports = dict(loop.function.results), list(loop.axes[1]), dict[Any, str]()
-    carried = len(loop.carry)
-    for place, (port, value) in enumerate(results.items()):
-        ports[value, None if place < carried else axes[place - carried]] = port
-    renamed: dict[Any, str] = {}
-    for node in group[1:]:
-        other: Any = node.node
-        stacked = [*[None] * carried, *other.axes[1]]
-        for (port, value), axis, name in zip(other.function.results.items(), stacked, node.outputs, strict=True):
-            if (value, axis) not in ports:
-                ports[value, axis] = free = _free(port, results)
-                results[free] = value
-                axes.append(axis)
-            position = list(results).index(ports[value, axis])
-            renamed[name] = first.id if position == 0 else f"{first.id}:{ports[value, axis]}"
-    body = GraphBody(loop.function.name, loop.function.inputs, loop.function.nodes, results)
-    changed = loop.model_copy(update={"function": body, "axis": (*loop.axes[0], *axes)})
-    return first._replace(node=changed), renamed
+    results = _results(group)
+    values = {port: value for port, (value, _) in results.items()}
+    stacked = [axis for _, axis in results.values()][len(loop.carry) :]
+    body = GraphBody(loop.function.name, loop.function.inputs, loop.function.nodes, values)
+    whole = first._replace(node=loop.model_copy(update={"function": body, "axis": (*loop.axes[0], *stacked)}))
+    names = dict(zip(results.values(), whole.outputs, strict=True))
+    given = {name: names[key] for node in others for name, key in zip(node.outputs, _given(node), strict=True)}
+    return whole, given
 
 
-def _free(port: str, taken: Mapping[str, str]) -> str:
-    while port in taken:
-        port += "_"
-    return port
+def _results(group: Sequence[GraphNode]) -> dict[str, tuple[str, int | None]]:
+    """The results of all loops of a group by port, those of the first under its ports, each once."""
+    loops: list[Any] = [node.node for node in group]
+    found = dict(zip(loops[0].function.results, _given(group[0]), strict=True))
+    for loop, node in zip(loops[1:], group[1:], strict=True):
+        for port, key in zip(loop.function.results, _given(node), strict=True):
+            if key not in found.values():
+                found[free_name(port, found)] = key
+    return found
+
+
+def _given(node: GraphNode) -> list[tuple[str, int | None]]:
+    """What a loop gives: values of its body, each with the axis that its steps are put together along, if they are."""
+    loop: Any = node.node
+    axes = [*[None] * len(loop.carry), *loop.axes[1]]
+    return list(zip(loop.function.results.values(), axes, strict=True))

@@ -8,30 +8,37 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
+from typing import Any
 
 import numpy as np
 
 from graphengine.ir.declarations import State
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand, free_name
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
 
+NUMBER = ArrayType((), np.dtype(np.uint64))
+"""The type of each of the two numbers of a key."""
+
 
 def in_training_mode(graph: Graph) -> Graph:
     """The graph with `training` set in every node of a class that has such a field; the same one if there is none."""
-    modes: dict[int, Node] = {}
-    for node in graph.nodes:
-        if id(node.node) not in modes:
-            field = type(node.node).model_fields.get("training")
-            has_mode = field is not None and field.annotation is bool
-            modes[id(node.node)] = node.node.model_copy(update={"training": True}) if has_mode else node.node
-    if all(modes[id(node)] is node for _, _, node, _ in graph.nodes):
+    modes = _training_modes(graph)
+    if not modes:
         return graph
-    nodes = [node._replace(node=modes[id(node.node)]) for node in graph.nodes]
+    nodes = [node._replace(node=modes.get(id(node.node), node.node)) for node in graph.nodes]
     return graph.derive(nodes, graph.outputs, graph.types)
+
+
+def _training_modes(graph: Graph) -> dict[int, Node]:
+    """Copies for training of what nodes apply, by identity: nodes that share one share its copy."""
+    applied = {id(node): node for _, _, node, _ in graph.nodes}
+    fields = {key: type(node).model_fields.get("training") for key, node in applied.items()}
+    modal = [key for key, field in fields.items() if field is not None and field.annotation is bool]
+    return {key: applied[key].model_copy(update={"training": True}) for key in modal}
 
 
 def with_keys(nodes: Iterable[GraphNode], taken: Container[str]) -> list[GraphNode]:
@@ -42,11 +49,9 @@ def with_keys(nodes: Iterable[GraphNode], taken: Container[str]) -> list[GraphNo
         if place is not None and node.inputs[place] is None:
             from graphengine.ops.families.random import RandomKey
 
-            name = f"{node.id}.key"
-            while name in taken:
-                name += "_"
+            name = free_name(f"{node.id}.key", taken)
             keyed.append(GraphNode(name, "random_key", RandomKey(stream=node.id), (None,)))
-            node = node._replace(inputs=(*node.inputs[:place], name, *node.inputs[place + 1 :]))
+            node = node.with_input(place, name)
         keyed.append(node)
     return keyed
 
@@ -56,36 +61,34 @@ def with_carried_keys(graph: Graph) -> tuple[Graph, dict[str, str]]:
 
     So a program without sha256 can draw other numbers; a key stays what it is from one step to the next.
     """
-    from graphengine.ops.families.random import RandomKey, stream_number
+    from graphengine.ops.families.random import RandomKey
 
-    keys: dict[str, State] = {}
-    nodes, kind = [], ArrayType((), np.dtype(np.uint64))
-    whole, together = OPS["cast"].cls.model_validate({"dtype": "uint64"}), OPS["stack"].cls()
-    types = dict(graph.types)
-    for node in graph.nodes:
-        if not isinstance(node.node, RandomKey) or node.inputs == (None,):
-            nodes.append(node)
-            continue
-        number = np.asarray(stream_number(node.node.seed or 0, node.node.stream), np.uint64)
-        keys[node.id] = State(kind, value=number, description=f"what '{node.node.stream}' draws")
-        second, pair = f"{node.id}~iteration", f"{node.id}~pair"
-        nodes.append(GraphNode(second, "cast", whole, node.inputs))
-        nodes.append(GraphNode(pair, "stack", together, (node.id, second)))
-        types |= {second: kind, pair: types[node.id], node.id: kind}
+    keys = {node.id: node for node in graph.nodes if isinstance(node.node, RandomKey) and node.inputs != (None,)}
     if not keys:
         return graph, {}
     read = {key: f"{key}~pair" for key in keys}
-    nodes = [
-        node if node.id in read.values() else node._replace(inputs=tuple([_read(read, each) for each in node.inputs]))
-        for node in nodes
-    ]
+    types, nodes = dict(graph.types), list[GraphNode]()
+    for node in graph.nodes:
+        nodes += _paired(node, types) if node.id in keys else [node.renamed(read)]
     carried = {f"new_{key}": key for key in keys}
-    outputs = {**graph.outputs, **carried}
-    return graph.derive(nodes, outputs, types, state={**graph.state, **keys}), carried
+    state = {**graph.state, **{key: _first_number(node.node) for key, node in keys.items()}}
+    return graph.derive(nodes, {**graph.outputs, **carried}, types, state=state), carried
 
 
-def _read(read: Mapping[str, str], operand: Operand) -> Operand:
-    return read.get(operand, operand) if isinstance(operand, str) else operand
+def _paired(key: GraphNode, types: dict[str, ArrayType]) -> list[GraphNode]:
+    """Nodes that make a key of a number and the iteration, with their types added to `types`."""
+    whole, together = OPS["cast"].cls.model_validate({"dtype": "uint64"}), OPS["stack"].cls()
+    second, pair = f"{key.id}~iteration", f"{key.id}~pair"
+    types |= {second: NUMBER, pair: types[key.id], key.id: NUMBER}
+    return [GraphNode(second, "cast", whole, key.inputs), GraphNode(pair, "stack", together, (key.id, second))]
+
+
+def _first_number(key: Any) -> State:
+    """The state that holds the first number of a key."""
+    from graphengine.ops.families.random import stream_number
+
+    number = np.asarray(stream_number(key.seed or 0, key.stream), np.uint64)
+    return State(NUMBER, value=number, description=f"what '{key.stream}' draws")
 
 
 def with_iteration(graph: Graph, iteration: Operand, seed: int) -> Graph:

@@ -18,9 +18,10 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.memory import bytes_of, may_grow, memory_of, require_memory
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
+from graphengine.mappings import only
 from graphengine.transform.backward import BackwardPass
 from graphengine.transform.gradient import gradient, pruned
-from graphengine.transform.path import PathNode
+from graphengine.transform.path import PathNode, differentiable_values
 from graphengine.transform.reversal import free_names, with_inputs
 
 MOST_KINDS = 64
@@ -37,7 +38,7 @@ def require_memory_for(graph: Graph, values: Mapping[str, Any], of: str | None, 
     DifferentiationError
         GE411 if there is no such gradient.
     """
-    shapes = {name: np.shape(value) for name, value in values.items() if name in graph.inputs}
+    shapes = {name: np.shape(value) for name, value in only(values, graph.inputs).items()}
     sizes = bind_sizes(shapes, graph.types)
     require_memory(graph, sizes)
     if of is not None and wrt and gradient_may_grow(graph, sizes):
@@ -77,7 +78,7 @@ def _most_of(graph: Graph, node: GraphNode, sizes: Mapping[str, int]) -> int:
 
 
 def _values_of(node: GraphNode) -> list[str]:
-    return [name for name in (*node.inputs, *node.outputs) if isinstance(name, str)]
+    return [*node.references, *node.outputs]
 
 
 def backward_bytes(graph: Graph, node: GraphNode, toward: Collection[str], sizes: Mapping[str, int]) -> int:
@@ -86,10 +87,11 @@ def backward_bytes(graph: Graph, node: GraphNode, toward: Collection[str], sizes
     They include the gradients of operands and results, and not the operands and results themselves.
     """
     alone = _alone(graph, node)
-    active = {name for name, kind in alone.types.items() if kind.is_differentiable}
-    needs = tuple([name in active and name in toward for name in node.inputs])
-    arriving = [name for name in node.outputs if name in active]
-    if node.node.signature.saved is None or not arriving or True not in needs:
+    active = differentiable_values(alone)
+    wanted = active.intersection(filter(toward.__contains__, node.inputs))
+    needs = tuple(map(wanted.__contains__, node.inputs))
+    arriving = list(filter(active.__contains__, node.outputs))
+    if node.node.signature.saved is None or not arriving or not wanted:
         return 0
     try:
         whole = _with_backward(alone, PathNode(node, needs), arriving)
@@ -100,7 +102,7 @@ def backward_bytes(graph: Graph, node: GraphNode, toward: Collection[str], sizes
 
 def _alone(graph: Graph, node: GraphNode) -> Graph:
     """The graph of one node; its inputs are the operands."""
-    inputs = {name: Input(graph.types[name]) for name in node.inputs if isinstance(name, str)}
+    inputs = {name: Input(graph.types[name]) for name in node.references}
     known = {name: graph.types[name] for name in _values_of(node)}
     results = dict(zip(node.outputs, node.outputs, strict=True))
     return graph.derive([node], results, known, inputs=inputs, parameters={}, state={})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder
+from graphengine.mappings import without
 from graphengine.ops.families.shaping import Reshape
 from graphengine.ops.shapes import ArrayType, Shape
 from graphengine.ops.traits import OpTrait
@@ -40,8 +41,21 @@ class Pack(NamedTuple):
         """Where each parameter begins, and where the last one ends."""
         return [0, *itertools.accumulate(map(math.prod, self.shapes.values()))]
 
-    def parts(self, vector: Any) -> Iterator[tuple[str, Any]]:
-        """The value of each parameter in a vector: views, and numbers of parameters that are one."""
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What is appended to names: nothing for parameters, then the slots."""
+        return ("", *self.vectors, *self.scalars)
+
+    def joined(self, slot: str, values: Sequence[Any]) -> Any:
+        """The value of a slot from those of the parameters: their vector, or the number that they share."""
+        return values[0] if slot in self.scalars else np.concatenate([np.ravel(value) for value in values])
+
+    def parts(self, slot: str, value: Any) -> Iterable[tuple[str, Any]]:
+        """The value of a slot for each parameter."""
+        return dict.fromkeys(self.shapes, value).items() if slot in self.scalars else self._cut(value)
+
+    def _cut(self, vector: Any) -> Iterator[tuple[str, Any]]:
+        """The parts of a vector: views, and numbers of parameters that are one."""
         for (name, shape), (start, stop) in zip(self.shapes.items(), itertools.pairwise(self.edges), strict=True):
             yield name, vector[start:stop].reshape(shape) if shape else vector[start]
 
@@ -62,34 +76,27 @@ class Packing:
         """Values of parameters and slots by the names of the packed graph; copies where they are packed."""
         packed = dict(values)
         for pack in self.packs.values():
-            for slot in ("", *pack.vectors):
+            for slot in pack.slots:
                 found = [packed.pop(f"{name}{slot}", None) for name in pack.shapes]
                 if found[0] is not None:
-                    packed[f"{pack.name}{slot}"] = np.concatenate([np.ravel(value) for value in found])
-            for slot in pack.scalars:
-                shared = [packed.pop(f"{name}{slot}", None) for name in pack.shapes]
-                if shared[0] is not None:
-                    packed[f"{pack.name}{slot}"] = shared[0]
+                    packed[f"{pack.name}{slot}"] = pack.joined(slot, found)
         return packed
 
     def unpack(self, packed: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         """Values by the names of the graph; those of parameters are parts of the vectors. All names have the prefix."""
         values = dict(packed)
         for pack in self.packs.values():
-            for slot in ("", *pack.vectors):
-                if (vector := values.pop(f"{prefix}{pack.name}{slot}", None)) is not None:
-                    values |= {f"{prefix}{name}{slot}": part for name, part in pack.parts(vector)}
-            for slot in pack.scalars:
-                if (number := values.pop(f"{prefix}{pack.name}{slot}", None)) is not None:
-                    values |= {f"{prefix}{name}{slot}": number for name in pack.shapes}
+            for slot in pack.slots:
+                if (value := values.pop(f"{prefix}{pack.name}{slot}", None)) is not None:
+                    values |= {f"{prefix}{name}{slot}": part for name, part in pack.parts(slot, value)}
         return values
 
     def packed(self, graph: Graph) -> Graph:
         """The graph with a vector instead of the parameters of each pack, which become nodes of the same names."""
         if not self.packs:
             return graph
-        gone = {name for pack in self.packs.values() for name in pack.shapes}
-        parameters = {name: each for name, each in graph.parameters.items() if name not in gone}
+        gone = itertools.chain.from_iterable([pack.shapes for pack in self.packs.values()])
+        parameters = without(graph.parameters, {*gone})
         types = dict(graph.types)
         nodes: list[GraphNode] = []
         for pack in self.packs.values():
@@ -135,10 +142,13 @@ def _taken_apart(pack: Pack, kind: ArrayType) -> Iterator[tuple[GraphNode, list[
 
 def is_elementwise(graph: Graph, shape: Shape) -> bool:
     """Whether a graph of vectors of a shape does to each number, bit for bit, what it does to that number alone."""
-    for node in graph.nodes:
-        reads_vector = any(isinstance(ref, str) and graph.types[ref].shape for ref in node.inputs)
-        if reads_vector and OpTrait.CORRECTLY_ROUNDED not in node.node.traits:
-            return False
-        if graph.types[node.id].shape != (shape if reads_vector else ()) or type(node.node).random:
-            return False
-    return True
+    return all(_is_elementwise(node, graph.types, shape) for node in graph.nodes)
+
+
+def _is_elementwise(node: GraphNode, types: Mapping[str, ArrayType], shape: Shape) -> bool:
+    """Whether a node gives a number of numbers, or treats each number of a vector alike; random ops do neither."""
+    if type(node.node).random:
+        return False
+    if not any(types[ref].shape for ref in node.references):
+        return types[node.id].shape == ()
+    return OpTrait.CORRECTLY_ROUNDED in node.node.traits and types[node.id].shape == shape

@@ -77,7 +77,7 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
     A value without a type, which a file with errors may have, does not count.
     """
     active: set[Any] = set(wrt)
-    passing = _passing(graph)
+    passing = differentiable_values(graph)
     for node in graph.nodes:
         if not active.isdisjoint(node.inputs):
             active.update(passing.intersection(node.outputs))
@@ -87,15 +87,15 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
 def learned(graph: Graph, of: str) -> list[str]:
     """Return the trainable parameters that a value depends on through nodes that pass gradients on."""
     needed: set[Any] = {of}
-    passing = {*_passing(graph), of}
+    passing = {*differentiable_values(graph), of}
     for node in reversed(graph.nodes):
         if node.op != STOP and not needed.isdisjoint(passing.intersection(node.outputs)):
             needed.update(node.inputs)
     return [name for name in graph.trainable if name in needed]
 
 
-def _passing(graph: Graph) -> set[str]:
-    """The values that gradients flow through."""
+def differentiable_values(graph: Graph) -> set[str]:
+    """Return the values that gradients flow through."""
     dtypes = {kind.dtype for kind in graph.types.values()}
     differentiable = {dtype for dtype in dtypes if ArrayType((), dtype).is_differentiable}
     return {name for name, kind in graph.types.items() if kind.dtype in differentiable}

@@ -9,23 +9,24 @@ been added. What the gradient reads of the forward values is kept for each step;
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, compress, count, islice
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
-from graphengine.ir.nodes import GraphNode, reachable
+from graphengine.ir.nodes import GraphNode, free_name, reachable, reached, results_of
 from graphengine.ir.recording import Recorder
+from graphengine.mappings import only, without
 from graphengine.ops.body import Branch, Reversal
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
 from graphengine.transform.backward import BackwardPass
-from graphengine.transform.path import PathNode, backward_path, differentiable_toward
+from graphengine.transform.path import PathNode, backward_path, differentiable_toward, differentiable_values
 
 Types = tuple[ArrayType | None, ...]
 
@@ -68,19 +69,29 @@ def branch_gradient(body: GraphBody, types: Types, arriving: tuple[bool, ...], w
 
 
 def _branch(body: GraphBody, graph: Graph, arriving: tuple[bool, ...], wanted: tuple[int, ...]) -> Branch:
-    outputs = list(body.results.values())
-    places = tuple(place for place, arrives in enumerate(arriving) if arrives)
+    places = _places(arriving)
     toward = [body.inputs[place] for place in wanted]
-    active = [name for name in toward if graph.types[name].is_differentiable]
-    seeds = free_names([f"d_{body.outputs[place]}" for place in places], graph.types)
-    kinds = {seed: graph.types[outputs[place]] for seed, place in zip(seeds, places, strict=True)}
-    recorder = Recorder(with_inputs(graph, kinds))
-    incoming = [(outputs[place], seed) for seed, place in zip(seeds, places, strict=True)]
-    path = backward_path(graph, [value for value, _ in incoming], active)
-    gradients = BackwardPass(recorder, _added(recorder, {}, incoming), path).gradients
+    seeds = free_names(prefixed("d_", [body.outputs[place] for place in places]), graph.types)
+    values = list(compress(body.results.values(), arriving))
+    recorder, gradients = _recorded(graph, list(zip(values, seeds, strict=True)), toward)
     results = {f"d_{name}": gradients.get(name) or _zeros(recorder, name) for name in toward}
     kept = reachable([*graph.nodes, *recorder.nodes], results.values())
     return Branch(GraphBody(f"d_{body.name}", (*body.inputs, *seeds), kept, results), places, wanted)
+
+
+def _places(flags: Iterable[bool]) -> tuple[int, ...]:
+    """The places of the flags that are set."""
+    return tuple(compress(count(), flags))
+
+
+def _recorded(
+    graph: Graph, incoming: Sequence[tuple[str, str]], toward: Iterable[str]
+) -> tuple[Recorder, Mapping[Any, str]]:
+    """Record the gradients toward some values; `incoming` has values with the names of what arrives at them."""
+    recorder = Recorder(with_inputs(graph, {seed: graph.types[value] for value, seed in incoming}))
+    active = [name for name in toward if graph.types[name].is_differentiable]
+    path = backward_path(graph, [value for value, _ in incoming], active)
+    return recorder, BackwardPass(recorder, _added(recorder, {}, incoming), path).gradients
 
 
 def _zeros(recorder: Recorder, value: str) -> str:
@@ -110,26 +121,42 @@ def _added(recorder: Recorder, begun: Mapping[str, str], incoming: Iterable[tupl
 def free_names(names: Iterable[str], taken: Collection[str]) -> list[str]:
     """Names made of letters, digits and underscores that nothing has, one for each."""
     found: list[str] = []
+    known = set(taken)
     for name in names:
-        free = re.sub(r"\W", "_", name)
-        while free in taken or free in found:
-            free += "_"
-        found.append(free)
+        found.append(free_name(re.sub(r"\W", "_", name), known))
+        known.add(found[-1])
     return found
 
 
-@dataclass
-class _GradientRecording:
+def prefixed(prefix: str, names: Iterable[str]) -> list[str]:
+    """The names with a prefix."""
+    return [f"{prefix}{name}" for name in names]
+
+
+class _GradientRecording(NamedTuple):
     """One recording: the recorder, the gradients, and for each carried input the names its gradient comes in by.
 
-    `begun` are the names of what the gradients of constants, and of carried inputs, begin with.
+    `arriving` are the names of what arrives, by the place of the output, `begun` those of what the gradients of
+    constants, and of carried inputs, begin with.
     """
 
     recorder: Recorder
     gradients: Mapping[Any, str]
     pieces: dict[str, list[str]]
+    arriving: dict[int, str]
     begun: dict[str, str]
-    arriving: dict[int, str] = field(default_factory=dict)
+
+
+Source: TypeAlias = tuple[str, int]
+"""Where an input of the body of the gradient comes from: what kind of value, and its place there."""
+
+
+class _Carried(NamedTuple):
+    """An input of the body of the gradient that each step replaces."""
+
+    name: str
+    value: str
+    start: Source
 
 
 class _Reversing:
@@ -146,54 +173,58 @@ class _Reversing:
     ) -> None:
         self._body, self._graph, self._carry, self._sequences = body, graph, carry, sequences
         self._outputs = list(body.results.values())
-        self._arriving = [place for place, arrives in enumerate(arriving) if arrives]
-        self._needed = {name for name, need in zip(body.inputs, needs, strict=True) if need}
+        self._replacing = dict(zip(carry, self._outputs, strict=False))
+        """The values that replace carried inputs."""
+        self._arriving = _places(arriving)
+        self._results = {place: self._outputs[place] for place in self._arriving if place >= len(carry)}
+        """Further outputs at which a gradient arrives, by their places."""
+        self._needed = set(compress(body.inputs, needs))
         active = self._active()
         self._path, reached = self._reached(active)
-        self._wanted = [
-            name for name in body.inputs if name in active & reached and (name in carry or name in self._needed)
-        ]
+        self._wanted = self._ordered(active & reached & {*carry, *self._needed})
+
+    def _ordered(self, names: Collection[str]) -> list[str]:
+        """The inputs that are among some names, in the order of the body."""
+        return [name for name in self._body.inputs if name in names]
 
     def _active(self) -> set[Any]:
         """The inputs that depend on what needs a gradient, a state through the steps before."""
-        floats = {name for name, kind in self._graph.types.items() if kind.is_differentiable}
+        floats = differentiable_values(self._graph)
         active = self._needed & floats
         while True:
             depends = differentiable_toward(self._graph, active)
-            found = {name for name, value in self._replacing if value in depends and name in floats} - active
+            found = {name for name, value in self._replacing.items() if value in depends} & floats - active
             if not found:
                 return active
             active |= found
-
-    @property
-    def _replacing(self) -> list[tuple[str, str]]:
-        """The carried inputs with the values that replace them."""
-        return list(zip(self._carry, self._outputs, strict=False))
 
     def _reached(self, active: set[Any]) -> tuple[list[PathNode], set[Any]]:
         """The path of the gradient, and the inputs that it reaches, from what arrives and through the steps after."""
         ends = {self._outputs[place] for place in self._arriving}
         while True:
             path = backward_path(self._graph, sorted(ends), active)
-            reached = ends.union(
-                *[{ref for ref, need in zip(node.inputs, needs, strict=True) if need} for node, needs, _ in path]
-            )
-            found = {value for name, value in self._replacing if name in reached} - ends
+            reached = ends.union(*[compress(node.inputs, needs) for node, needs, _ in path])
+            found = set(only(self._replacing, reached).values()) - ends
             if not found:
                 return path, reached
             ends |= found
 
     def reversal(self) -> Reversal:
         """Record the gradient, and again where contributions to a state have to stay apart."""
-        counts = {name: 1 for name in self._wanted if name in self._carry}
+        counts = dict.fromkeys(filter(self._replacing.__contains__, self._wanted), 1)
         while True:
             recorded = self._record(counts)
             apart = {name: self._contributions(recorded, name) for name in counts}
             found = {name: self._pieces(name, len(each)) for name, each in apart.items()}
             if found == counts:
                 return self._assembled(recorded, apart)
-            counts = {name: count for name, count in found.items() if count}
-            self._wanted = [name for name in self._wanted if name not in self._carry or name in counts]
+            counts = self._with_gradient(found)
+
+    def _with_gradient(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """The counts that are not 0; states without a gradient are not wanted."""
+        lost = [name for name, count in counts.items() if not count]
+        self._wanted = [name for name in self._wanted if name not in lost]
+        return without(counts, lost)
 
     def _pieces(self, name: str, contributions: int) -> int:
         """The number of values in which a step gives the gradient of a state to the step before."""
@@ -201,34 +232,31 @@ class _Reversing:
 
     def _stays_apart(self, name: str) -> bool:
         """Whether something else arrives at the value that replaces a state before what the next step gives it."""
-        value = dict(self._replacing)[name]
-        others = [self._outputs[place] for place in self._arriving if place >= len(self._carry)]
-        others += [each for other, each in self._replacing if other != name and other in self._wanted]
-        return value in others
+        others = without(only(self._replacing, self._wanted), [name])
+        return self._replacing[name] in {*self._results.values(), *others.values()}
 
     def _record(self, counts: Mapping[str, int]) -> _GradientRecording:
         graph = self._graph
         pieces, arriving, begun = self._seeds(counts)
-        kinds = {piece: graph.types[name] for name, each in pieces.items() for piece in each}
-        kinds |= {seed: graph.types[self._outputs[place]] for place, seed in arriving.items()}
-        kinds |= {seed: graph.types[name] for name, seed in begun.items()}
+        seeds = [*chain.from_iterable(pieces.values()), *arriving.values(), *begun.values()]
+        alike = [*Counter(counts).elements(), *self._results.values(), *begun]
+        kinds = {seed: graph.types[value] for seed, value in zip(seeds, alike, strict=True)}
         recorder = Recorder(with_inputs(graph, kinds))
-        incoming = [(self._outputs[place], seed) for place, seed in arriving.items()]
-        incoming += [(value, piece) for name, value in self._replacing for piece in pieces.get(name, ())]
+        incoming = list(zip(self._results.values(), arriving.values(), strict=True))
+        incoming += [(self._replacing[name], piece) for name, each in pieces.items() for piece in each]
         gradients = BackwardPass(recorder, _added(recorder, begun, incoming), self._path).gradients
-        return _GradientRecording(recorder, gradients, pieces, begun, arriving)
+        return _GradientRecording(recorder, gradients, pieces, arriving, begun)
 
     def _seeds(self, counts: Mapping[str, int]) -> tuple[dict[str, list[str]], dict[int, str], dict[str, str]]:
         """Names for what a step gets: the pieces of each state's gradient, gradients of results, and sums so far."""
-        results = [place for place in self._arriving if place >= len(self._carry)]
-        states = [name for name in counts if name not in self._outputs]
-        names = [f"d_{name}" for name, count in counts.items() for _ in range(count)]
-        names += [f"d_{self._body.outputs[place]}" for place in results]
-        names += [f"sum_{name}" for name in self._constants] + [f"begun_{name}" for name in states]
+        states, constants = without(counts, self._outputs), self._constants
+        ports = [self._body.outputs[place] for place in self._results]
+        names = prefixed("d_", [*Counter(counts).elements(), *ports])
+        names += prefixed("sum_", constants) + prefixed("begun_", states)
         free = iter(free_names(names, self._graph.types))
         pieces = {name: list(islice(free, count)) for name, count in counts.items()}
-        arriving = dict(zip(results, free, strict=False))
-        return pieces, arriving, dict(zip((*self._constants, *states), free, strict=True))
+        arriving = dict(zip(self._results, free, strict=False))
+        return pieces, arriving, dict(zip((*constants, *states), free, strict=True))
 
     @property
     def _constants(self) -> list[str]:
@@ -237,32 +265,30 @@ class _Reversing:
 
     def _contributions(self, recorded: _GradientRecording, name: str) -> list[str]:
         """What is added up to the gradient of a state, in order; the whole of it where it began with what arrives."""
-        value = recorded.gradients.get(name)
-        start = recorded.begun.get(name)
-        if start is None or value is None:
-            return [] if value is None else [value]
-        nodes = {node.id: node for node in recorded.recorder.nodes}
-        found: list[str] = []
-        while value != start:
-            before, added = nodes[value].inputs
-            found.append(str(added))
-            value = str(before)
-        return found[::-1]
+        value, start = recorded.gradients.get(name), recorded.begun.get(name)
+        if value is None:
+            return []
+        return [value] if start is None else _summands(recorded.recorder.nodes, value, start)
 
     def _assembled(self, recorded: _GradientRecording, apart: Mapping[str, list[str]]) -> Reversal:
-        recorder, pieces = recorded.recorder, recorded.pieces
-        carried: list[tuple[str, str, tuple[str, int]]] = []
-        for name, each in pieces.items():
-            given = apart[name] if len(each) > 1 else [self._sum(recorder, name, apart[name])]
-            carried += zip(each, given, self._starts(name, len(each)), strict=True)
-        for name, start in recorded.begun.items():
-            if name not in self._carry and recorded.gradients[name] != start:
-                carried.append((start, recorded.gradients[name], ("zero", self._body.inputs.index(name))))
-        cut = [name for name in self._wanted if name in self._sequences and name in recorded.gradients]
-        values = [value for _, value, _ in carried] + [recorded.gradients[name] for name in cut]
-        return self._built(recorded, carried, values, cut)
+        carried = [*self._carried_states(recorded, apart), *self._carried_sums(recorded)]
+        cut = self._ordered(recorded.gradients.keys() & {*self._wanted} & {*self._sequences})
+        return self._built(recorded, carried, cut)
 
-    def _starts(self, name: str, count: int) -> list[tuple[str, int]]:
+    def _carried_states(self, recorded: _GradientRecording, apart: Mapping[str, list[str]]) -> Iterator[_Carried]:
+        """The gradients of states, in one piece or in several."""
+        for name, each in recorded.pieces.items():
+            given = apart[name] if len(each) > 1 else [self._sum(recorded.recorder, name, apart[name])]
+            yield from map(_Carried, each, given, self._starts(name, len(each)))
+
+    def _carried_sums(self, recorded: _GradientRecording) -> Iterator[_Carried]:
+        """The gradients of constants to which a step adds something."""
+        for name in self._constants:
+            start, value = recorded.begun[name], recorded.gradients[name]
+            if value != start:
+                yield _Carried(start, value, ("zero", self._body.inputs.index(name)))
+
+    def _starts(self, name: str, count: int) -> list[Source]:
         """What the pieces of the gradient of a state begin with: the first with what arrives, if anything does."""
         output, zero = self._carry.index(name), ("zero", self._body.inputs.index(name))
         first = ("arriving", output) if output in self._arriving else zero
@@ -275,74 +301,59 @@ class _Reversing:
             total = np.add(total, recorder.symbol(each))
         return str(total.name)
 
-    def _built(
-        self,
-        recorded: _GradientRecording,
-        carried: Sequence[tuple[str, str, tuple[str, int]]],
-        values: Sequence[str],
-        cut: Sequence[str],
-    ) -> Reversal:
-        """The loops of a recording; `values` are what the body of the gradient gives, and `cut` the sequences last."""
-        body, graph = self._body, self._graph
+    def _built(self, recorded: _GradientRecording, carried: Sequence[_Carried], cut: Sequence[str]) -> Reversal:
+        """The loops of a recording; what the body of the gradient gives of the sequences `cut` comes last."""
+        body = self._body
+        values = [each.value for each in carried] + [recorded.gradients[name] for name in cut]
         nodes, read = self._needed_nodes(recorded.recorder, values)
-        made = {name for node in nodes for name in node.outputs}
-        kept = [name for name in (*self._carry, *_made_by(graph.nodes)) if name in read and name not in made]
+        kept = self._kept(read.difference(results_of(nodes)))
         ports = dict(zip(free_names(kept, body.outputs), kept, strict=True))
-        names = dict(zip(kept, free_names(kept, recorded.recorder.types.keys() - set(kept)), strict=True))
-        carries = tuple([name for name, _, _ in carried])
+        names: dict[Any, str] = dict(
+            zip(kept, free_names(kept, recorded.recorder.types.keys() - set(kept)), strict=True)
+        )
+        inputs = {each.name: each.start for each in carried}
+        carries = tuple(inputs)
         sequences, constants = self._others(recorded, read, names)
-        inputs: dict[str, tuple[str, int]] = {name: start for name, _, start in carried}
         inputs |= {**sequences, **constants}
-        ports_back = free_names([*[f"new_{name}" for name in carries], *[f"d_{name}" for name in cut]], ())
+        ports_back = free_names(prefixed("new_", carries) + prefixed("d_", cut), ())
         results = {port: names.get(value, value) for port, value in zip(ports_back, values, strict=True)}
-        backward = GraphBody(f"d_{body.name}", [*inputs], _renamed(nodes, names), results)
-        gradients = self._gradients(recorded, carries, len(carried), cut)
+        backward = GraphBody(f"d_{body.name}", inputs, [node.renamed(names) for node in nodes], results)
+        gradients = self._gradients(recorded, carries, cut)
         return Reversal(
             body.with_results(ports), backward, carries, tuple(sequences), tuple(inputs.values()), gradients
         )
 
+    def _kept(self, read: Collection[str]) -> list[str]:
+        """The values of a step that are kept for the gradient: those that it reads and does not make again."""
+        return [name for name in (*self._carry, *results_of(self._graph.nodes)) if name in read]
+
     def _others(
         self, recorded: _GradientRecording, read: Collection[str], kept: Mapping[str, str]
-    ) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
+    ) -> tuple[dict[str, Source], dict[str, Source]]:
         """What the body of the gradient reads beside its states, with the sources: sequences, and constants."""
-        sequences = {name: ("arriving", place) for place, name in recorded.arriving.items() if name in read}
-        sequences |= {name: ("kept", place) for place, name in enumerate(kept.values())}
-        own = {name: ("value", self._body.inputs.index(name)) for name in self._body.inputs if name in read}
-        sequences |= {name: source for name, source in own.items() if name in self._sequences}
-        varying = {*self._sequences, *self._carry}
-        constants = {name: source for name, source in own.items() if name not in varying}
-        return sequences or self._step_counter(), constants
-
-    def _step_counter(self) -> dict[str, tuple[str, int]]:
-        """A sequence, with its source, that says how many steps there are."""
-        return {name: ("value", self._body.inputs.index(name)) for name in self._sequences[:1]}
+        values = _sources("value", enumerate(self._body.inputs))
+        own = only(values, read)
+        sequences = only(_sources("arriving", recorded.arriving.items()), read)
+        sequences |= _sources("kept", enumerate(kept.values()))
+        sequences |= only(own, self._sequences)
+        constants = without(own, {*self._sequences, *self._carry})
+        return sequences or only(values, self._sequences[:1]), constants  # one that says how many steps there are
 
     def _gradients(
-        self, recorded: _GradientRecording, carries: Sequence[str], count: int, cut: Sequence[str]
+        self, recorded: _GradientRecording, carries: Sequence[str], cut: Sequence[str]
     ) -> dict[int, tuple[int, ...]]:
         """The numbers of the results that make up the gradient of an input, by the number of the input."""
+        inputs = self._body.inputs
         sums = {name: [start] for name, start in recorded.begun.items() if start in carries}
-        found: dict[int, tuple[int, ...]] = {}
-        for name, each in {**sums, **recorded.pieces}.items():
-            if name in self._needed:
-                found[self._body.inputs.index(name)] = tuple(map(carries.index, each))
-        for number, name in enumerate(cut, count):
-            found[self._body.inputs.index(name)] = (number,)
-        return found
+        carried = only({**sums, **recorded.pieces}, self._needed)
+        found = {inputs.index(name): tuple(map(carries.index, each)) for name, each in carried.items()}
+        return found | {inputs.index(name): (number,) for number, name in enumerate(cut, len(carries))}
 
     def _needed_nodes(self, recorder: Recorder, values: Sequence[str]) -> tuple[list[GraphNode], set[Any]]:
         """The nodes of the gradient, with forward nodes that are run again, and all values that they read."""
-        graph = self._graph
         invariant = self._invariant()
-        recorded = {id(node) for node in recorder.nodes}
-        read: set[Any] = set(values)
-        kept: list[GraphNode] = []
-        for node in reversed([*graph.nodes, *recorder.nodes]):
-            again = OpTrait.VIEW in node.node.traits or node.id in invariant
-            if (id(node) in recorded or again) and not read.isdisjoint(node.outputs):
-                kept.append(node)
-                read.update(ref for ref in node.inputs if isinstance(ref, str))
-        return kept[::-1], read
+        again = [node for node in self._graph.nodes if OpTrait.VIEW in node.node.traits or node.id in invariant]
+        return reached([*again, *recorder.nodes], values)
 
     def _invariant(self) -> set[str]:
         """The nodes that give the same in each step."""
@@ -356,10 +367,17 @@ class _Reversing:
         return found
 
 
-def _renamed(nodes: Iterable[GraphNode], names: Mapping[Any, Any]) -> list[GraphNode]:
-    """The nodes, reading values under other names."""
-    return [node.renamed(names) for node in nodes]
+def _summands(nodes: Iterable[GraphNode], total: str, start: str) -> list[str]:
+    """What was added to `start`, one after the other, to give a total."""
+    operands = {node.id: node.inputs for node in nodes}
+    found: list[str] = []
+    while total != start:
+        before, added = operands[total]
+        found.append(str(added))
+        total = str(before)
+    return found[::-1]
 
 
-def _made_by(nodes: Iterable[GraphNode]) -> Iterable[str]:
-    return (name for node in nodes for name in node.outputs)
+def _sources(kind: str, places: Iterable[tuple[int, str]]) -> dict[str, Source]:
+    """The sources of values of one kind, by name."""
+    return {name: (kind, place) for place, name in places}

@@ -25,11 +25,11 @@ def in_segments(graph: Graph, sizes: Mapping[str, int]) -> Graph:
 
 def _in_segments(node: GraphNode, graph: Graph, sizes: Mapping[str, int]) -> GraphNode:
     loop: Any = node.node
-    if node.op != "scan" or not node.node.is_core or loop.checkpoint_every is not None:
+    if not node.is_loop or loop.checkpoint_every is not None:
         return node
     kinds = operand_types(node.inputs, graph.types)
     _, size = loop.steps(kinds)
-    steps = sizes.get(size, 0) if isinstance(size, str) else size
+    steps = sizes.get(size, size)
     if not isinstance(steps, int) or steps < FEWEST_STEPS:
         return node
     return node._replace(node=loop.model_copy(update={"checkpoint_every": isqrt(steps - 1) + 1}))

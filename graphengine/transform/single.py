@@ -6,12 +6,14 @@ it as Python takes for a number. Arithmetic on the one number has the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types, results_of
+from graphengine.mappings import only
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
@@ -26,14 +28,14 @@ def with_single_numbers(graph: Graph) -> Graph:
     Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
     """
     vectors = _vectors(graph)
-    if not vectors or not _may_be_numbers(graph, vectors):
+    if not _may_be_numbers(graph, vectors):
         return graph
     inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
-    types = {name: graph.types[name] for name in graph.sources} | {name: each.type for name, each in inputs.items()}
+    types = only(graph.types, graph.sources) | {name: each.type for name, each in inputs.items()}
     replaced: dict[Operand, Operand] = {}
     nodes = _nodes_on_numbers(graph, vectors, types, replaced)
     outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
-    if nodes is None or not all(isinstance(value, str) for value in outputs.values()):
+    if nodes is None or not set(map(type, outputs.values())) <= {str}:
         return graph
     return graph.derive(nodes, outputs, types, inputs=inputs)  # type: ignore[arg-type]
 
@@ -67,9 +69,10 @@ def _nodes_on_numbers(
 
 
 def _may_be_numbers(graph: Graph, vectors: set[str]) -> bool:
-    """Whether vectors of one element are of dtypes that Python computes as NumPy does, and none of them is to last."""
+    """Whether there are vectors of one element, of dtypes that Python computes as NumPy does, and none is to last."""
     lasting = {*graph.parameters, *graph.state, *graph.outputs.values()}
-    return vectors.isdisjoint(lasting) and all(graph.types[name].dtype in (np.float64, np.bool_) for name in vectors)
+    dtypes = {graph.types[name].dtype for name in vectors}
+    return bool(dtypes) and dtypes <= {np.dtype(np.float64), np.dtype(np.bool_)} and vectors.isdisjoint(lasting)
 
 
 def _single(kind: ArrayType) -> ArrayType:
@@ -78,13 +81,17 @@ def _single(kind: ArrayType) -> ArrayType:
 
 def _on_numbers(graph: Graph, made: GraphNode, node: GraphNode) -> GraphNode | Operand:
     """A node on vectors of one number as one on numbers, or the operand that it gives; None if neither is known."""
-    small = all(graph.types[ref].shape in ((), UNIT) for ref in node.inputs if isinstance(ref, str))
-    if not (node.node.is_core and small):
+    if not (node.node.is_core and _are_small(graph, node.references)):
         return None
     if type(node.node).infer is elementwise:
         return made
-    if OpTrait.KEEPS_ONE in node.node.traits and graph.types[node.id].shape in ((), UNIT):
+    if OpTrait.KEEPS_ONE in node.node.traits and _are_small(graph, [node.id]):
         return made.inputs[0]
     if node.op == "matmul":
         return GraphNode(node.id, "mul", OPS.original("mul").cls(), made.inputs)
     return None
+
+
+def _are_small(graph: Graph, values: Iterable[str]) -> bool:
+    """Whether values are numbers or vectors of one number."""
+    return {graph.types[name].shape for name in values} <= {(), UNIT}

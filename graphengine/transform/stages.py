@@ -20,12 +20,12 @@ import numpy as np
 
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types
+from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types, results_of
 from graphengine.ir.recording import Recorder
+from graphengine.mappings import only, without
 from graphengine.ops.merging import ADD, ROWS, merge_of
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType, Shape, Size, factors, powers, product, size_value, symbols_of
-from graphengine.ops.traits import fill_of
 from graphengine.transform.filling import filled_nodes
 from graphengine.transform.passes import expand_node
 
@@ -107,19 +107,25 @@ def stages_of(
     integers the sum, of the outputs `last` what the last sample gave. With `redraws` what is random for each sample is
     drawn part by part; without, for all samples at once.
     """
-    walk = _Walk(graph, sizes, tuple(rows), tuple(single), redraws=redraws)
-    for node in graph.nodes:
-        walk.visit(node)
+    walk = _walked(graph, sizes, rows, single, redraws=redraws)
     outputs = {name: walk.output(value, is_last=name in last) for name, value in graph.outputs.items()}
     return _Cutting(walk).stages(outputs)
 
 
 def with_part_for_each(graph: Graph, sizes: Mapping[str, int], rows: Iterable[str]) -> set[str]:
     """Return the values with a part for each sample along their first axis that depends on no other sample."""
-    walk = _Walk(graph, sizes, tuple(rows), (), redraws=False)
+    walk = _walked(graph, sizes, rows, (), redraws=False)
+    return {value for value in graph.types if walk.place_of(value) == Place(Spread.ROWS, 0, 0)}
+
+
+def _walked(
+    graph: Graph, sizes: Mapping[str, int], rows: Iterable[str], single: Iterable[str], *, redraws: bool
+) -> _Walk:
+    """The walk over all nodes of a graph."""
+    walk = _Walk(graph, sizes, tuple(rows), tuple(single), redraws=redraws)
     for node in graph.nodes:
         walk.visit(node)
-    return {value for value in graph.types if walk.place_of(value) == Place(Spread.ROWS, 0, 0)}
+    return walk
 
 
 class _Walk:
@@ -134,7 +140,7 @@ class _Walk:
         kinds = {name: self._bound(graph.types[name]) for name in graph.sources}
         self._recorder = Recorder(graph.derive((), {}, kinds))
         self.types = self._recorder.types
-        self.types.update({name: kind for name, kind in graph.types.items() if name not in kinds})  # names are taken
+        self.types.update(without(graph.types, kinds))  # names are taken
         self.places: dict[Any, Place] = {name: self._of_source(name) for name in kinds}
         self.nodes: list[GraphNode] = []
         self.merged: dict[str, Merged] = {}
@@ -148,13 +154,17 @@ class _Walk:
 
     def _bound(self, kind: ArrayType) -> ArrayType:
         """A type with numbers for all sizes but those that count samples."""
-        fixed = {symbol: size for symbol, size in self.sizes.items() if symbol not in self._symbols}
+        fixed = without(self.sizes, self._symbols)
         return kind._replace(shape=tuple(_substituted(size, fixed) for size in kind.shape))
 
     def _of_source(self, name: str) -> Place:
-        if self._single:
-            is_each = name in self._single or name in self._rows or name in self.graph.updates
-            return Place(Spread.EACH) if is_each else FIXED
+        if not self._single:
+            return self._of_cut(name)
+        each = (*self._single, *self._rows, *self.graph.updates)
+        return Place(Spread.EACH) if name in each else FIXED
+
+    def _of_cut(self, name: str) -> Place:
+        """How a source depends on samples that come in parts: an input of them must have them on its first axis."""
         axes = self._sampled_axes(self._bound(self.graph.types[name]).shape)
         if name not in self._rows:
             return Place(Spread.WHOLE) if axes else FIXED
@@ -165,6 +175,14 @@ class _Walk:
         return [
             axis for axis, size in enumerate(shape) if size is None or not self._symbols.isdisjoint(symbols_of([size]))
         ]
+
+    def _is_sampled(self, name: str) -> bool:
+        """Whether a value may have samples on an axis."""
+        return bool(self._sampled_axes(self.types[name].shape))
+
+    def _stage(self, operands: Iterable[Operand]) -> int:
+        """The number of passes before operands are known."""
+        return max([self.places.get(ref, FIXED).stage for ref in operands], default=0)
 
     @property
     def uncut(self) -> tuple[str, ...]:
@@ -203,8 +221,7 @@ class _Walk:
         """Place a node, or give the nodes that it is made of."""
         node = node._replace(inputs=self._current(node))
         places = [self.places.get(ref, FIXED) for ref in node.inputs]
-        spreads = {place.spread for place in places}
-        stage = max([place.stage for place in places], default=0)
+        spreads, stage = _spreads(places), self._stage(node.inputs)
         if Spread.EACH in spreads:
             self._place(self._keyed(node), Place(Spread.EACH))
         elif node.node.is_core and self._placed_size(node, spreads, stage):
@@ -229,20 +246,17 @@ class _Walk:
 
     def _place_fixed(self, node: GraphNode, places: list[Place], stage: int) -> None:
         """Place a node that reads what is the same for all samples."""
-        if any(self._sampled_axes(self.types[name].shape) for name in node.outputs):
+        if any(map(self._is_sampled, node.outputs)):
             self._place_whole(node, places)
         elif not (stage and self._place_filled(node)):
             self._place(node, Place(Spread.FIXED, stage))
 
     def _place_filled(self, node: GraphNode) -> bool:
         """Ones like a merged value do not wait for it: only its shape counts. Whether it is known that they are."""
-        kind, fill = self.types[node.id], fill_of(node.node.traits)
-        if fill is None or not kind.is_static:
-            return False
-        for made in filled_nodes(node.id, fill, kind, self._instance):
-            self.types.setdefault(made.id, ArrayType((), kind.dtype))
-            self._place(made, FIXED)
-        return True
+        made = filled_nodes(node, self.types, self._instance)
+        for each in made:
+            self._place(each, FIXED)
+        return bool(made)
 
     def _is_literal(self, node: GraphNode) -> bool:
         """Whether a size is a number in every part: that of all samples together."""
@@ -259,32 +273,43 @@ class _Walk:
         )
 
     def _visit_sampled(self, node: GraphNode, places: list[Place], stage: int, *, expand: bool) -> list[GraphNode]:
-        if self.redraws and node.node.random:
-            words: tuple[str | None, ...] = (ROWS,) * len(node.outputs)
+        if self.redraws:
             node = self._keyed(node)
-        else:
-            axes = tuple(place.axis if place.spread is Spread.ROWS else None for place in places)
-            words = merge_of(node.node, axes, self._kinds(node))
+        words = self._words(node, places)
         found = [self._merging(word, name) for word, name in zip(words, node.outputs, strict=True)]
         if None in found:
-            made = expand_node(self._recorder, node, self._replaced) if expand else None
-            if made is None:
-                self._place_whole(node, places)
-            return made or []
+            return self._made_of(node, places, expand=expand)
         if found[0].word == ADD:
             self._place_added(node, stage)
         else:
             self._place_merging(node, found, stage)
         return []
 
+    def _words(self, node: GraphNode, places: list[Place]) -> tuple[str | None, ...]:
+        """How the outputs of a node merge, by what its class says; what is drawn part by part has rows."""
+        if self.redraws and node.node.random:
+            return (ROWS,) * len(node.outputs)
+        axes = tuple([place.axis for place in places])
+        return merge_of(node.node, axes, self._kinds(node))
+
+    def _made_of(self, node: GraphNode, places: list[Place], *, expand: bool) -> list[GraphNode]:
+        """The nodes that a node is made of; none where it needs all samples at once, which places it."""
+        made = expand_node(self._recorder, node, self._replaced) if expand else None
+        if made is None:
+            self._place_whole(node, places)
+            return []
+        return made
+
     def _merging(self, word: str | None, name: str) -> Any:
         """How an output merges by what its class says, if its type bears that out."""
-        shape = self.types[name].shape
-        axes = self._sampled_axes(shape)
-        if word != ROWS:
-            return None if word is None or axes else Merged(name, word)
-        linear = len(axes) == 1 and list(factors(shape[axes[0]] or 0)[1].values()) == [1]
-        return Merged(name, ROWS, axes[0]) if linear else None
+        axes = self._sampled_axes(self.types[name].shape)
+        if word == ROWS:
+            return Merged(name, ROWS, axes[0]) if self._has_rows(name, axes) else None
+        return None if word is None or axes else Merged(name, word)
+
+    def _has_rows(self, name: str, axes: list[int]) -> bool:
+        """Whether the one axis with samples has as many times more parts as there are more samples."""
+        return len(axes) == 1 and list(factors(self.types[name].shape[axes[0]] or 0)[1].values()) == [1]
 
     def _place_merging(self, node: GraphNode, found: list[Merged], stage: int) -> None:
         self._append(node)
@@ -333,7 +358,7 @@ class _Walk:
             self.types[own] = self.types[PART_KEY] = ArrayType((2,), np.dtype(np.uint64))
             part = GraphNode(own, "add", self._instance("add", {}), (key, PART_KEY))
             self._place(part, Place(Spread.EACH, self.places.get(key, FIXED).stage))
-        return node._replace(inputs=(*node.inputs[:place], own, *node.inputs[place + 1 :]))
+        return node.with_input(place, own)
 
     # ------------------------------------------------------------ all samples at once
 
@@ -341,17 +366,19 @@ class _Walk:
         """Place a node that gets all samples at once."""
         whole = node
         for position, place in enumerate(places):
-            if place.spread is Spread.ROWS:
-                whole = _with_input(whole, position, self._whole(node.inputs[position]))
-            elif place.spread is Spread.SHAPE:
-                whole = self._with_whole_shape(whole, position)
-        if whole is not node and Spread.WHOLE not in {place.spread for place in places}:
+            whole = self._with_whole(whole, position, place.spread)
+        if whole is not node and Spread.WHOLE not in _spreads(places):
             self.gathered.append(node)
-        stage = max([self.places.get(ref, FIXED).stage for ref in whole.inputs], default=0)
+        stage = self._stage(whole.inputs)
         self._append(whole)
         for name in whole.outputs:
-            spread = Spread.WHOLE if self._sampled_axes(self.types[name].shape) else Spread.FIXED
-            self.places[name] = Place(spread, stage)
+            self.places[name] = Place(Spread.WHOLE if self._is_sampled(name) else Spread.FIXED, stage)
+
+    def _with_whole(self, node: GraphNode, position: int, spread: Spread) -> GraphNode:
+        """A node that reads at a position what its operand is for all samples."""
+        if spread is Spread.ROWS:
+            return node.with_input(position, self._whole(node.inputs[position]))
+        return self._with_whole_shape(node, position) if spread is Spread.SHAPE else node
 
     def _whole(self, value: Any) -> str:
         """A value of all samples at once, gathered from the parts."""
@@ -364,8 +391,8 @@ class _Walk:
         content = self.types[str(node.inputs[position])].content or (None,)
         shape = tuple(size_value(size, self.sizes) for size in content)
         if _is_sizes(node, position) and "shape" in type(node.node).model_fields and None not in shape:
-            return _with_input(node, position, None)._replace(node=node.node.model_copy(update={"shape": shape}))
-        return _with_input(node, position, self._whole_shape(node.inputs[position]))
+            return node.with_input(position, None)._replace(node=node.node.model_copy(update={"shape": shape}))
+        return node.with_input(position, self._whole_shape(node.inputs[position]))
 
     def _whole_shape(self, value: Any) -> str:
         name = f"{value}{_ALL}"
@@ -388,8 +415,11 @@ class _Walk:
             return self._whole(value)
         if place.spread is not Spread.EACH:
             return value
-        counts = self.types[value].array_dtype.kind in "biu"
-        return self._merge(Merged(value, LAST if is_last else COUNT if counts else MEAN), 1)
+        return self._merge(Merged(value, LAST if is_last else self._summary(value)), 1)
+
+    def _summary(self, value: str) -> str:
+        """How a value of each sample merges: integers are counted, anything else has a mean."""
+        return COUNT if self.types[value].array_dtype.kind in "biu" else MEAN
 
     def _constant(self, size: str) -> str:
         name = f"{size}{_ALL}"
@@ -413,14 +443,16 @@ class _Cutting:
     def stages(self, outputs: Mapping[str, str]) -> Stages:
         """The passes that the outputs need, from the last to the first, and the final graph."""
         walk, final = self._walk, self._graph(outputs, self._is_merged)
-        passes: list[Pass] = []
-        for stage in range(max(self._merged, default=0), 0, -1):
-            derived = {name: name for name in sorted(self._derived[stage])}
-            then = self._graph(derived, self._is_merged) if derived else None
-            merges = {name: walk.merged[name] for name in sorted(self._merged[stage])}
-            graph = self._graph({name: merge.value for name, merge in merges.items()}, self._is_known)
-            passes.append(Pass(graph, merges, then))
+        passes = [self._pass(stage) for stage in range(max(self._merged, default=0), 0, -1)]
         return Stages(tuple(passes[::-1]), final, walk.sizes, tuple(walk.gathered), walk.uncut)
+
+    def _pass(self, stage: int) -> Pass:
+        """The pass with a number, which begins with 1; those after it say what they need of it."""
+        derived = {name: name for name in sorted(self._derived[stage])}
+        then = self._graph(derived, self._is_merged) if derived else None
+        merges = {name: self._walk.merged[name] for name in sorted(self._merged[stage])}
+        graph = self._graph({name: merge.value for name, merge in merges.items()}, self._is_known)
+        return Pass(graph, merges, then)
 
     def _is_merged(self, value: Operand) -> bool:
         return value in self._walk.merged
@@ -432,13 +464,13 @@ class _Cutting:
 
     def _graph(self, outputs: Mapping[str, str], is_known: Callable[[Operand], bool]) -> Graph:
         """The graph that computes values, with what is known as inputs."""
-        needed: set[Any] = {value for value in outputs.values() if value not in self._walk.merged}
+        needed: set[Any] = set(outputs.values()).difference(self._walk.merged)
         known: set[Any] = set(outputs.values()) - needed
         kept = []
         for node in reversed(self._walk.nodes):
             if not needed.isdisjoint(node.outputs):
                 kept.append(node)
-                operands = {ref for ref in node.inputs if isinstance(ref, str)}
+                operands = set(node.references)
                 known.update(filter(is_known, operands))
                 needed |= operands - known
         for name in known:
@@ -448,13 +480,11 @@ class _Cutting:
 
     def _derive(self, nodes: list[GraphNode], outputs: Mapping[str, str], read: set[Any], known: list[str]) -> Graph:
         graph, walk = self._walk.graph, self._walk
-        added = [*known, *([PART_KEY] if PART_KEY in read else [])]
-        inputs = {name: replace(source, type=walk.types[name]) for name, source in graph.inputs.items() if name in read}
-        inputs |= {name: self._as_input(name) for name in added}
-        parameters = {name: source for name, source in graph.parameters.items() if name in read}
-        state = {name: replace(source, update=None) for name, source in graph.state.items() if name in read}
-        names = (*inputs, *parameters, *state, *[name for node in nodes for name in node.outputs])
-        types = {name: walk.types[name] for name in names}
+        inputs = {name: replace(each, type=walk.types[name]) for name, each in only(graph.inputs, read).items()}
+        inputs |= {name: self._as_input(name) for name in (*known, *read.intersection([PART_KEY]))}
+        parameters = only(graph.parameters, read)
+        state = {name: replace(each, update=None) for name, each in only(graph.state, read).items()}
+        types = {name: walk.types[name] for name in (*inputs, *parameters, *state, *results_of(nodes))}
         return graph.derive(nodes, outputs, types, inputs=inputs, parameters=parameters, state=state)
 
     def _as_input(self, name: str) -> Input:
@@ -470,8 +500,8 @@ def _is_sizes(node: GraphNode, position: int) -> bool:
     return position < len(names) and names[position] == "sizes"
 
 
-def _with_input(node: GraphNode, position: int, value: Operand) -> GraphNode:
-    return node._replace(inputs=(*node.inputs[:position], value, *node.inputs[position + 1 :]))
+def _spreads(places: Iterable[Place]) -> set[Spread]:
+    return {place.spread for place in places}
 
 
 def _substituted(size: Size, sizes: Mapping[str, int]) -> Size:
@@ -479,5 +509,5 @@ def _substituted(size: Size, sizes: Mapping[str, int]) -> Size:
     if not isinstance(size, str):
         return size
     coefficient, exponents = factors(size)
-    known = [sizes[symbol] ** exponent for symbol, exponent in exponents.items() if symbol in sizes]
-    return product([coefficient, *known, *powers({each: exponents[each] for each in exponents.keys() - sizes.keys()})])
+    known = [sizes[symbol] ** exponent for symbol, exponent in only(exponents, sizes).items()]
+    return product([coefficient, *known, *powers(without(exponents, sizes))])

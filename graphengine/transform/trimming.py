@@ -7,15 +7,14 @@ Jacobian is the gradient of a gradient, of which only the values that it keeps a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
-from graphengine.ir.nodes import GraphNode, operand_types, reachable, results_of
+from graphengine.ir.nodes import GraphNode, operand_types, reached, results_of
+from graphengine.mappings import only
 from graphengine.ops.registry import OPS, Instances
-from graphengine.ops.shapes import ArrayType
-from graphengine.ops.traits import fill_of
 from graphengine.transform.filling import filled_nodes
 from graphengine.transform.passes import dead_code, optimize
 
@@ -27,25 +26,34 @@ def optimize_trimmed(graph: Graph, *, exact: bool = True) -> Graph:
     if not loops:
         return graph
     graph = _without_shapes_of(graph, results_of(loops))
+    return dead_code(_with_loops(graph, _trimmed_nodes(graph)))
+
+
+def _trimmed_nodes(graph: Graph) -> list[GraphNode]:
+    """The nodes with trimmed loops, from the last to the first, since a trimmed loop reads less of those before."""
     read: set[Any] = set(graph.outputs.values())
-    nodes, first = [], dict[Any, str]()
+    nodes = []
     for node in reversed(graph.nodes):
         trimmed = _trimmed(node, graph, read) if node.is_loop else node
         read.update(trimmed.inputs)
         nodes.append(trimmed)
-        if (port := trimmed.node.outputs[0]) != node.node.outputs[0]:
-            first[f"{node.id}:{port}"] = node.id  # what is left of the results has another first one
-    return dead_code(_with_first_results(graph, nodes[::-1], first))
+    return nodes[::-1]
 
 
-def _with_first_results(graph: Graph, nodes: list[GraphNode], first: Mapping[Any, str]) -> Graph:
-    """The graph with trimmed loops; `first` maps results that have become the first of their loop to its id."""
-    nodes = [node.renamed(first) for node in nodes]
-    names = {*graph.sources, *results_of(nodes)}
-    types = {name: kind for name, kind in graph.types.items() if name in names}
+def _with_loops(graph: Graph, trimmed: list[GraphNode]) -> Graph:
+    """The graph with trimmed loops; what has become the first result of a loop is called as the loop."""
+    first = _first_results(graph.nodes, trimmed)
+    nodes = [node.renamed(first) for node in trimmed]
+    types = only(graph.types, {*graph.sources, *results_of(nodes)})
     types |= {name: graph.types[old] for old, name in first.items()}
     outputs = {port: first.get(value, value) for port, value in graph.outputs.items()}
     return graph.derive(nodes, outputs, types)
+
+
+def _first_results(nodes: Iterable[GraphNode], trimmed: Iterable[GraphNode]) -> dict[Any, str]:
+    """The results that are the first of their node only when it is trimmed, with the id of the node."""
+    ports = [(node.id, node.node.outputs[0], new.node.outputs[0]) for node, new in zip(nodes, trimmed, strict=True)]
+    return {f"{name}:{now}": name for name, before, now in ports if now != before}
 
 
 def _trimmed(node: GraphNode, graph: Graph, read: set[Any]) -> GraphNode:
@@ -57,9 +65,10 @@ def _trimmed(node: GraphNode, graph: Graph, read: set[Any]) -> GraphNode:
     body = loop.function
     steps, _ = loop.steps(kinds)
     whole = body.graph(steps)
-    wanted = _wanted(loop, whole, {port for port, name in zip(body.outputs, node.outputs, strict=True) if name in read})
+    ports = dict(zip(node.outputs, body.outputs, strict=True))
+    wanted = _wanted(loop, whole, set(only(ports, read).values()))
     part = _without_shapes_of(whole, loop.sequences)
-    part = optimize_trimmed(part.derive(part.nodes, {port: body.results[port] for port in wanted}, part.types))
+    part = optimize_trimmed(part.derive(part.nodes, only(body.results, wanted), part.types))
     trimmed = _with_body(loop, part)
     operands = dict(zip(body.inputs, node.inputs, strict=True))
     return node._replace(node=trimmed, inputs=tuple([operands[name] for name in trimmed.function.inputs]))
@@ -67,46 +76,45 @@ def _trimmed(node: GraphNode, graph: Graph, read: set[Any]) -> GraphNode:
 
 def _with_body(loop: Any, part: Graph) -> Any:
     """The loop with a part of its body: its states, sequences and axes are those that the part has."""
-    body, wanted = loop.function, list(part.outputs)
-    carry = tuple([name for name, port in zip(loop.carry, body.outputs, strict=False) if port in part.outputs])
-    used = {*part.outputs.values(), *carry}.union(*[each.inputs for each in part.nodes])
-    if used.isdisjoint(loop.sequences):
-        used.update(loop.sequences[:1])  # one that says how many steps there are
-    cut = {name: axis for name, axis in zip(loop.sequences, loop.axes[0], strict=True) if name in used}
-    axes = dict(zip(body.outputs[len(loop.carry) :], loop.axes[1], strict=True))
+    body = loop.function
+    carry = tuple(only(dict(zip(body.outputs, loop.carry, strict=False)), part.outputs).values())
+    used = _used(loop, part, carry)
+    cut = only(dict(zip(loop.sequences, loop.axes[0], strict=True)), used)
+    stacked = only(dict(zip(body.outputs[len(loop.carry) :], loop.axes[1], strict=True)), part.outputs)
     changes = {
         "function": GraphBody(body.name, [name for name in body.inputs if name in used], part.nodes, part.outputs),
         "carry": carry,
         "sequences": tuple(cut),
-        "axis": (*cut.values(), *[axes[port] for port in wanted[len(carry) :]]),
+        "axis": (*cut.values(), *stacked.values()),
     }
     return loop.model_copy(update=changes)
 
 
-def _wanted(loop: Any, body: Graph, read: set[str]) -> list[str]:
+def _used(loop: Any, part: Graph, carry: Iterable[str]) -> set[Any]:
+    """What a part of the body of a loop reads and gives, with its states and at least one sequence."""
+    used = {*part.outputs.values(), *carry}.union(*[each.inputs for each in part.nodes])
+    if used.isdisjoint(loop.sequences):
+        used.update(loop.sequences[:1])  # one that says how many steps there are
+    return used
+
+
+def _wanted(loop: Any, body: Graph, read: set[str]) -> set[str]:
     """The outputs of the function that are read, and the states that they depend on, in some step."""
     replacing = dict(zip(loop.carry, body.outputs, strict=False))
     wanted = read or {next(iter(body.outputs))}
     while True:
-        values = {body.outputs[port] for port in wanted}
-        nodes = reachable(body.nodes, values)
-        needed = values.union(*[node.inputs for node in nodes])
-        found = {port for name, port in replacing.items() if name in needed} - wanted
+        _, needed = reached(body.nodes, only(body.outputs, wanted).values())
+        found = set(only(replacing, needed).values()) - wanted
         if not found:
-            return [port for port in body.outputs if port in wanted]
+            return wanted
         wanted = wanted | found
 
 
-def _without_shapes_of(graph: Graph, names: Collection[str]) -> Graph:
+def _without_shapes_of(graph: Graph, names: Iterable[str]) -> Graph:
     """The graph in which zeros and ones like some values do not read them."""
     nodes: list[GraphNode] = []
-    types, instance = dict(graph.types), Instances(OPS.original)
+    types, instance, unread = dict(graph.types), Instances(OPS.original), set(names)
     for node in graph.nodes:
-        kind, fill = types[node.id], fill_of(node.node.traits)
-        if fill is None or node.inputs[0] not in names or not kind.is_static:
-            nodes.append(node)
-            continue
-        for made in filled_nodes(node.id, fill, kind, instance):
-            types.setdefault(made.id, ArrayType((), kind.dtype))
-            nodes.append(made)
+        made = () if unread.isdisjoint(node.inputs[:1]) else filled_nodes(node, types, instance)
+        nodes += made or (node,)
     return graph.derive(nodes, graph.outputs, types)
