@@ -1,9 +1,9 @@
-"""Parts of mappings: the items with some keys, all but these, those whose value is there."""
+"""Parts of mappings: the items with some keys, all but these, those whose value is there; and values renamed."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 KeyT = TypeVar("KeyT")
 ItemT = TypeVar("ItemT")
@@ -22,3 +22,8 @@ def without(items: Mapping[KeyT, ItemT], keys: Container[object]) -> dict[KeyT, 
 def without_none(items: Mapping[KeyT, ItemT | None]) -> dict[KeyT, ItemT]:
     """Return the items whose value is not None."""
     return {key: item for key, item in items.items() if item is not None}
+
+
+def with_renamed(items: Mapping[KeyT, ItemT], names: Mapping[Any, Any]) -> dict[KeyT, ItemT]:
+    """Return the items, each value as `names` has it; those that it does not have stay."""
+    return {key: names.get(item, item) for key, item in items.items()}

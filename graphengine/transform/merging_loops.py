@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphengine.ir.nodes import GraphNode, free_name
+from graphengine.mappings import with_renamed
 from graphengine.ops.shapes import ArrayType
 
 
@@ -27,7 +28,7 @@ def merged_loops(
         names |= renamed
     kept = [merged.get(node.id, node).renamed(names) for node in nodes if node.id not in names]
     further = {name: types[old] for old, name in names.items()}
-    return kept, {**types, **further}, {name: names.get(value, value) for name, value in outputs.items()}
+    return kept, {**types, **further}, with_renamed(outputs, names)
 
 
 def _groups(nodes: Sequence[GraphNode]) -> list[list[GraphNode]]:

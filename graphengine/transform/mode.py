@@ -37,8 +37,11 @@ def _training_modes(graph: Graph) -> dict[int, Node]:
     """Copies for training of what nodes apply, by identity: nodes that share one share its copy."""
     applied = {id(node): node for _, _, node, _ in graph.nodes}
     fields = {key: type(node).model_fields.get("training") for key, node in applied.items()}
-    modal = [key for key, field in fields.items() if field is not None and field.annotation is bool]
-    return {key: applied[key].model_copy(update={"training": True}) for key in modal}
+    return {
+        key: applied[key].model_copy(update={"training": True})
+        for key, field in fields.items()
+        if field and field.annotation is bool
+    }
 
 
 def with_keys(nodes: Iterable[GraphNode], taken: Container[str]) -> list[GraphNode]:
@@ -61,18 +64,34 @@ def with_carried_keys(graph: Graph) -> tuple[Graph, dict[str, str]]:
 
     So a program without sha256 can draw other numbers; a key stays what it is from one step to the next.
     """
-    from graphengine.ops.families.random import RandomKey
-
-    keys = {node.id: node for node in graph.nodes if isinstance(node.node, RandomKey) and node.inputs != (None,)}
+    keys = _iterated_keys(graph)
     if not keys:
         return graph, {}
-    read = {key: f"{key}~pair" for key in keys}
-    types, nodes = dict(graph.types), list[GraphNode]()
-    for node in graph.nodes:
-        nodes += _paired(node, types) if node.id in keys else [node.renamed(read)]
+    types = dict(graph.types)
+    nodes = _with_pairs(graph.nodes, keys, types)
     carried = {f"new_{key}": key for key in keys}
-    state = {**graph.state, **{key: _first_number(node.node) for key, node in keys.items()}}
+    state = {**graph.state, **dict(zip(keys, map(_first_number, keys.values()), strict=True))}
     return graph.derive(nodes, {**graph.outputs, **carried}, types, state=state), carried
+
+
+def _iterated_keys(graph: Graph) -> dict[str, GraphNode]:
+    """The nodes, by id, of keys that depend on the iteration."""
+    from graphengine.ops.families.random import RandomKey
+
+    return {node.id: node for node in graph.nodes if isinstance(node.node, RandomKey) and node.inputs != (None,)}
+
+
+def _with_pairs(nodes: Iterable[GraphNode], keys: Container[str], types: dict[str, ArrayType]) -> list[GraphNode]:
+    """The nodes with pairs of numbers in place of keys; the types of what is new are added to `types`."""
+    read: dict[str, str] = {}
+    found: list[GraphNode] = []
+    for node in nodes:
+        if node.id in keys:
+            found += _paired(node, types)
+            read[node.id] = found[-1].id
+        else:
+            found.append(node.renamed(read))
+    return found
 
 
 def _paired(key: GraphNode, types: dict[str, ArrayType]) -> list[GraphNode]:
@@ -83,10 +102,11 @@ def _paired(key: GraphNode, types: dict[str, ArrayType]) -> list[GraphNode]:
     return [GraphNode(second, "cast", whole, key.inputs), GraphNode(pair, "stack", together, (key.id, second))]
 
 
-def _first_number(key: Any) -> State:
+def _first_number(node: GraphNode) -> State:
     """The state that holds the first number of a key."""
     from graphengine.ops.families.random import stream_number
 
+    key: Any = node.node
     number = np.asarray(stream_number(key.seed or 0, key.stream), np.uint64)
     return State(NUMBER, value=number, description=f"what '{key.stream}' draws")
 

@@ -21,7 +21,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, free_name, reachable, reached, results_of
 from graphengine.ir.recording import Recorder
-from graphengine.mappings import only, without
+from graphengine.mappings import only, with_renamed, without
 from graphengine.ops.body import Branch, Reversal
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
@@ -316,7 +316,7 @@ class _Reversing:
         sequences, constants = self._others(recorded, read, names)
         inputs |= {**sequences, **constants}
         ports_back = free_names(prefixed("new_", carries) + prefixed("d_", cut), ())
-        results = {port: names.get(value, value) for port, value in zip(ports_back, values, strict=True)}
+        results = with_renamed(dict(zip(ports_back, values, strict=True)), names)
         backward = GraphBody(f"d_{body.name}", inputs, [node.renamed(names) for node in nodes], results)
         gradients = self._gradients(recorded, carries, cut)
         return Reversal(

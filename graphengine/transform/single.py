@@ -13,7 +13,7 @@ import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types, results_of
-from graphengine.mappings import only
+from graphengine.mappings import only, with_renamed
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
@@ -34,10 +34,10 @@ def with_single_numbers(graph: Graph) -> Graph:
     types = only(graph.types, graph.sources) | {name: each.type for name, each in inputs.items()}
     replaced: dict[Operand, Operand] = {}
     nodes = _nodes_on_numbers(graph, vectors, types, replaced)
-    outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
+    outputs = with_renamed(graph.outputs, replaced)
     if nodes is None or not set(map(type, outputs.values())) <= {str}:
         return graph
-    return graph.derive(nodes, outputs, types, inputs=inputs)  # type: ignore[arg-type]
+    return graph.derive(nodes, outputs, types, inputs=inputs)
 
 
 def _vectors(graph: Graph) -> set[str]:

@@ -224,9 +224,14 @@ class _Walk:
         spreads, stage = _spreads(places), self._stage(node.inputs)
         if Spread.EACH in spreads:
             self._place(self._keyed(node), Place(Spread.EACH))
-        elif node.node.is_core and self._placed_size(node, spreads, stage):
-            pass
-        elif spreads <= {Spread.FIXED}:
+        elif not (node.node.is_core and self._placed_size(node, spreads, stage)):
+            return self._visit_in_parts(node, places, stage, expand=expand)
+        return []
+
+    def _visit_in_parts(self, node: GraphNode, places: list[Place], stage: int, *, expand: bool) -> list[GraphNode]:
+        """Place a node of samples that come in parts, or give the nodes that it is made of."""
+        spreads = _spreads(places)
+        if spreads <= {Spread.FIXED}:
             self._place_fixed(node, places, stage)
         elif Spread.WHOLE in spreads or self._misuses_shape(node, places):
             self._place_whole(node, places)
@@ -369,9 +374,13 @@ class _Walk:
             whole = self._with_whole(whole, position, place.spread)
         if whole is not node and Spread.WHOLE not in _spreads(places):
             self.gathered.append(node)
-        stage = self._stage(whole.inputs)
-        self._append(whole)
-        for name in whole.outputs:
+        self._place_gathered(whole)
+
+    def _place_gathered(self, node: GraphNode) -> None:
+        """Place a node whose operands are there for all samples."""
+        stage = self._stage(node.inputs)
+        self._append(node)
+        for name in node.outputs:
             self.places[name] = Place(Spread.WHOLE if self._is_sampled(name) else Spread.FIXED, stage)
 
     def _with_whole(self, node: GraphNode, position: int, spread: Spread) -> GraphNode:
@@ -388,11 +397,15 @@ class _Walk:
 
     def _with_whole_shape(self, node: GraphNode, position: int) -> GraphNode:
         """A node that reads the shape of all samples: as its attribute, where it has one for that."""
-        content = self.types[str(node.inputs[position])].content or (None,)
-        shape = tuple(size_value(size, self.sizes) for size in content)
-        if _is_sizes(node, position) and "shape" in type(node.node).model_fields and None not in shape:
+        shape = self._sizes_of_all(str(node.inputs[position]))
+        if None not in shape and _is_sizes(node, position) and "shape" in type(node.node).model_fields:
             return node.with_input(position, None)._replace(node=node.node.model_copy(update={"shape": shape}))
         return node.with_input(position, self._whole_shape(node.inputs[position]))
+
+    def _sizes_of_all(self, shape: str) -> Shape:
+        """The content of a shape of samples, for all of them; None for each size that is not known."""
+        content = self.types[shape].content or (None,)
+        return tuple([size_value(size, self.sizes) for size in content])
 
     def _whole_shape(self, value: Any) -> str:
         name = f"{value}{_ALL}"
@@ -409,13 +422,10 @@ class _Walk:
         place = self.places.get(value, FIXED)
         if value in self._literals:
             return self._constant(value)
-        if place.spread is Spread.SHAPE:
-            return self._whole_shape(value)
-        if place.spread is Spread.ROWS:
-            return self._whole(value)
-        if place.spread is not Spread.EACH:
-            return value
-        return self._merge(Merged(value, LAST if is_last else self._summary(value)), 1)
+        if place.spread is Spread.EACH:
+            return self._merge(Merged(value, LAST if is_last else self._summary(value)), 1)
+        whole = {Spread.SHAPE: self._whole_shape, Spread.ROWS: self._whole}
+        return whole.get(place.spread, str)(value)
 
     def _summary(self, value: str) -> str:
         """How a value of each sample merges: integers are counted, anything else has a mean."""

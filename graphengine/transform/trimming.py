@@ -13,7 +13,7 @@ from typing import Any
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, operand_types, reached, results_of
-from graphengine.mappings import only
+from graphengine.mappings import only, with_renamed
 from graphengine.ops.registry import OPS, Instances
 from graphengine.transform.filling import filled_nodes
 from graphengine.transform.passes import dead_code, optimize
@@ -46,8 +46,7 @@ def _with_loops(graph: Graph, trimmed: list[GraphNode]) -> Graph:
     nodes = [node.renamed(first) for node in trimmed]
     types = only(graph.types, {*graph.sources, *results_of(nodes)})
     types |= {name: graph.types[old] for old, name in first.items()}
-    outputs = {port: first.get(value, value) for port, value in graph.outputs.items()}
-    return graph.derive(nodes, outputs, types)
+    return graph.derive(nodes, with_renamed(graph.outputs, first), types)
 
 
 def _first_results(nodes: Iterable[GraphNode], trimmed: Iterable[GraphNode]) -> dict[Any, str]:
