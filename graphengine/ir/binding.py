@@ -14,6 +14,7 @@ from graphengine.errors import InputError, Problem, did_you_mean
 from graphengine.ir.cells import BadCells, Wording, as_encoded, cells_of, encoded
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.mappings import only, without
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, factors, shape_text, size_value, solve_size, symbols_of
 from graphengine.wording import enumerated, nearest, shown
@@ -97,13 +98,14 @@ def by_input(
         GE401 if it has no column for any input, GE503 for cells of a table without a value, GE404 for columns side by
         side that are no numbers.
     """
+    named = named or {}
     if given is None:
-        return named or {}
+        return named
     columns = listed(columns, lambda: _header(given, graph.inputs), graph.inputs)
     if isinstance(given, Mapping):
-        return {**_of_mapping(graph, given, columns), **(named or {})}
+        return {**_of_mapping(graph, given, columns), **named}
     found = _of_table(graph, given, columns, graph.inputs if useful is None else useful)
-    return Supplied({**found, **(named or {})}, found.lacking)
+    return Supplied({**found, **named}, found.lacking)
 
 
 def listed(columns: Columns, header: Callable[[], Iterable[Any]], inputs: Mapping[str, Input]) -> Columns:
@@ -126,19 +128,25 @@ def listed(columns: Columns, header: Callable[[], Iterable[Any]], inputs: Mappin
 def _all_but(name: str, left_out: Sequence[Column], header: Sequence[Any], inputs: Mapping[str, Input]) -> list[Any]:
     """The columns of a header but some; a header that could not be read has none, which is reported later."""
     columns = [column for place, column in enumerate(header) if not {place, column} & set(left_out)]
-    count = inputs[name].type.shape[1:2] if name in inputs else ()
-    if not header or count in ((), (len(columns),)) or not isinstance(count[0], int):
+    count = _columns_declared(inputs.get(name))
+    if not header or count in (None, len(columns)):
         return columns
     wrong = _misspelled(left_out, header, columns)
     near = f"; there is no column '{wrong}' to leave out" if wrong else ""
-    message = f"input '{name}' has {count[0]} columns, and without those left out there are {len(columns)}{near}"
+    message = f"input '{name}' has {count} columns, and without those left out there are {len(columns)}{near}"
     raise InputError(message, hint=did_you_mean(wrong, map(str, columns), "columns"))
+
+
+def _columns_declared(declared: Input | None) -> int | None:
+    """The number of columns that an input has; None if it has none, or a symbol for it."""
+    shape = declared.type.shape if declared else ()
+    return next((size for size in shape[1:2] if isinstance(size, int)), None)
 
 
 def _misspelled(left_out: Sequence[Column], header: Sequence[Any], columns: Sequence[Any]) -> str:
     """The first name to leave out that no column has, preferably one that is like a column; empty if all are there."""
     unknown = [each for each in left_out if isinstance(each, str) and each not in header]
-    return next((each for each in unknown if nearest(each, map(str, columns))), unknown[0] if unknown else "")
+    return min(unknown, key=lambda each: not nearest(each, map(str, columns)), default="")
 
 
 def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
@@ -150,29 +158,25 @@ def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
 
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
-    others = given.keys() - graph.inputs.keys()
-    there = {name: given[str(name)] for name in _names_of(columns) if name in others}
+    there = only(given, _names_of(columns).keys() - graph.inputs.keys())
     asked = {name: what for name, what in columns.items() if name not in given and _touches(what, there)}
     if not asked:
         return given
-    if lacking := [_lacking(given, name, what, there) for name, what in asked.items() if not is_in(what, there)]:
-        raise InputError(lacking)
-    found = _TableColumns(given, there).taken(asked, graph)
-    used = _names_of(asked)
-    return {**{name: value for name, value in given.items() if name not in used}, **found}
+    if lacking := _lacking(given, asked, there):
+        raise InputError(lacking.values())
+    return {**without(given, _names_of(asked)), **_TableColumns(given, there).taken(asked, graph)}
 
 
 def _of_table(graph: Graph, table: Any, columns: Columns, useful: Iterable[str]) -> Supplied:
     there = _columns_of(table, [*graph.inputs, *_names_of(columns)])
     meant = {name: meant_by(name, columns, there) for name in useful}
-    found = {name: wanted for name, wanted in meant.items() if is_in(wanted, there)}
     if meant and not there:
         message = f"the {type(table).__name__} has no column for an input: {', '.join(map(str, _names_of(meant)))}"
         raise InputError(message, code="GE401", hint="pass a mapping: {input: values}")
-    lacking = {name: _lacking(table, name, wanted, there) for name, wanted in meant.items() if name not in found}
-    if meant and not found:
+    lacking = _lacking(table, meant, there)
+    if meant and len(lacking) == len(meant):
         raise InputError(lacking.values())
-    return Supplied(_TableColumns(table, there).taken(found, graph), lacking)
+    return Supplied(_TableColumns(table, there).taken(without(meant, lacking), graph), lacking)
 
 
 def _names_of(columns: Columns) -> dict[Any, None]:
@@ -190,7 +194,12 @@ def _columns_of(table: Any, names: Iterable[Column]) -> dict[str, Any]:
     return there
 
 
-def _lacking(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> Problem:
+def _lacking(table: Any, wanted: Columns, there: Collection[str]) -> dict[str, Problem]:
+    """The inputs for which a table lacks a column."""
+    return {name: _lack(table, name, what, there) for name, what in wanted.items() if not is_in(what, there)}
+
+
+def _lack(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> Problem:
     columns = [str(column) for column in names_in(wanted) if not is_in(column, there)]
     what = "column" if len(columns) == 1 else "columns"
     message = f"the {type(table).__name__} has no {what} {enumerated(list(map(repr, columns)))} for input '{name}'"
@@ -216,12 +225,15 @@ class _TableColumns:
         columns = {column: self._column(name, column, declared) for column in names_in(wanted)}
         if isinstance(wanted, Column):
             return columns[wanted]
+        self._require_one_shape(name, columns)
+        return np.stack([columns[column] for column in names_in(wanted)], axis=-1)
+
+    def _require_one_shape(self, name: str, columns: Mapping[Column, Any]) -> None:
         if len({array.shape for array in columns.values()}) > 1:
             shown = ", ".join(f"'{column}' {shape_text(array.shape)}" for column, array in columns.items())
             raise InputError(
                 f"{self._what}: the columns of input '{name}' have different shapes: {shown}", code="GE403"
             )
-        return np.stack([columns[column] for column in names_in(wanted)], axis=-1)
 
     def _column(self, name: str, column: Column, declared: Input) -> Any:
         values = self._there[column]
@@ -325,6 +337,10 @@ def as_input(name: str, value: Any, declared: Input) -> Any:
     """
     if type(value) is np.ndarray and value.dtype != object and not (declared.categories or declared.units):
         return as_typed(name, value, declared.type)  # one row, as a service passes it: each microsecond counts
+    return as_typed(name, _encoded_input(name, value, declared), declared.type)
+
+
+def _encoded_input(name: str, value: Any, declared: Input) -> Any:
     try:
         numbers, bad = encoded(value, declared)
     except Exception as error:  # noqa: BLE001 - an object's own __array__ may raise anything
@@ -333,7 +349,7 @@ def as_input(name: str, value: Any, declared: Input) -> Any:
     if bad:
         wording = Wording(lambda *_: f"input '{name}'", "has no value", "position", "at", "GE404")
         raise InputError(bad.problems({"": declared}, wording))
-    return as_typed(name, numbers, declared.type)
+    return numbers
 
 
 def as_typed(name: str, value: Any, declared: ArrayType) -> Any:
@@ -355,12 +371,16 @@ def as_typed(name: str, value: Any, declared: ArrayType) -> Any:
         raise InputError(f"input '{name}' is not a regular array of numbers: {error}", code="GE404") from None
     if array.dtype == dtype and type(value) is np.ndarray:
         return _read_only(array)
+    return _read_only(_converted_input(name, value, array, dtype))
+
+
+def _converted_input(name: str, value: Any, array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if array.dtype.name == "bfloat16" and dtype.kind == "f":
         array = array.astype(np.float32)
     if not fits_kind(array, dtype):
         raise InputError(f"input '{name}' must be {dtype_name(dtype)}, not {array.dtype}", code="GE404")
     try:
-        return _read_only(converted(value, array, dtype, copy=False))
+        return converted(value, array, dtype, copy=False)
     except ValueError as error:
         raise InputError(f"input '{name}': {error}", code="GE404") from None
 

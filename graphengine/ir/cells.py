@@ -62,9 +62,13 @@ def category_codes(cells: Sequence[Any], declared: Input) -> np.ndarray[Any, Any
     """Return the index of each cell among the categories, `UNSEEN` or `MISSING`; an empty text is missing."""
     table = {value: index for index, value in enumerate(declared.categories or ())}
     codes = np.fromiter((table.get(cell, UNSEEN) for cell in cells), np.int64, len(cells))
-    empty = [place for place in _places(codes, UNSEEN) if is_missing(cells[place]) or cells[place] == ""]
+    empty = [place for place in _places(codes, UNSEEN) if _is_blank(cells[place])]
     codes[empty] = table.get("", MISSING)
     return codes
+
+
+def _is_blank(cell: Any) -> bool:
+    return is_missing(cell) or cell == ""
 
 
 def _places(codes: np.ndarray[Any, Any], code: int) -> list[int]:
@@ -249,8 +253,6 @@ def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
         return _indices(value, declared, bad), bad
     if declared.units and (dates := _dates_of(value)) is not None:
         return dated(dates, declared, bad), bad
-    if isinstance(value, np.ndarray) and not is_masked_array(value) and value.dtype != object:
-        return value, bad
     return _filled(value, declared, bad), bad
 
 
@@ -321,6 +323,7 @@ def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
 
 
 def _with_nan_at(missing: list[int], cells: list[Any], shape: tuple[int, ...]) -> Any:
+    """Nested lists of cells with NaN at the places of missing ones."""
     filled = np.empty(len(cells), object)
     filled[:] = cells
     filled[missing] = float("nan")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from graphengine.errors import Problem
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, reachable
+from graphengine.ir.nodes import GraphNode, reachable, reached
 from graphengine.ir.origins import node_text
 from graphengine.ops.inference import elementwise, is_pointwise, probed
 from graphengine.ops.shapes import Shape, Size, shape_text
@@ -32,15 +32,21 @@ class Crossing(NamedTuple):
 
 def crosswise(graph: Graph, targets: Iterable[str]) -> Iterator[Problem]:
     """Yield a warning for each node whose operands meet crosswise, of those that the scalars `targets` depend on."""
-    squares = {id(kind) for kind in graph.types.values() if _has_twice(kind.shape)}
+    squares = set(filter(_has_twice, {kind.shape for kind in graph.types.values()}))
     if not squares:
         return
     producers = {name: node for node in graph.nodes for name in node.outputs}
+    for node, found in _crossings(graph, targets, squares):
+        if not _is_explicit(graph, producers, found.column, found.axis):
+            yield _problem(graph, node, found)
+
+
+def _crossings(graph: Graph, targets: Iterable[str], squares: set[Shape]) -> Iterator[tuple[GraphNode, Crossing]]:
+    """The nodes with results of these shapes whose operands meet crosswise, of those that scalars depend on."""
     scalars = [name for name in targets if graph.types[name].shape == ()]
     for node in reachable(graph.nodes, scalars):
-        found = _crossing(graph, node) if id(graph.types[node.id]) in squares else None
-        if found and not _is_explicit(graph, producers, found.column, found.axis):
-            yield _problem(graph, node, found)
+        if graph.types[node.id].shape in squares and (found := _crossing(graph, node)):
+            yield node, found
 
 
 def _has_twice(shape: Shape) -> bool:
@@ -71,23 +77,25 @@ def _crossed_axes(tall: Shape, flat: Shape) -> list[int]:
 def _are_samples(graph: Graph, size: Size, values: Iterable[str]) -> bool:
     """Whether each value depends on an input whose first axis has a size: the same number may be there by chance."""
     sampled = {name for name in graph.inputs if graph.types[name].shape[:1] == (size,)}
-    read = ({value, *(ref for node in reachable(graph.nodes, [value]) for ref in node.inputs)} for value in values)
-    return all(not sampled.isdisjoint(names) for names in read)
+    return all(not sampled.isdisjoint(reached(graph.nodes, [value])[1]) for value in values)
 
 
 def _is_explicit(graph: Graph, producers: dict[str, GraphNode], value: str, axis: int) -> bool:
-    """Whether a node writes down an axis of size 1 that a value has; elementwise ops only pass it on."""
+    """Whether a node writes down an axis of size 1 that a value has."""
+    return any(map(_writes_axes, _givers(graph, producers, value, axis)))
+
+
+def _givers(graph: Graph, producers: dict[str, GraphNode], value: str, axis: int) -> Iterator[GraphNode]:
+    """The nodes that a value may have an axis of size 1 from: elementwise ops pass it on."""
     pending, seen = [value], set[str]()
     while pending:
         node = producers.get(name := pending.pop())
         if node is None or name in seen:
             continue
         seen.add(name)
-        if _writes_axes(node):
-            return True
+        yield node
         if is_pointwise(node.node):
             pending += [ref for ref in node.references if _is_single(graph.types[ref].shape, axis)]
-    return False
 
 
 def _writes_axes(node: GraphNode) -> bool:

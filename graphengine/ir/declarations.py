@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from graphengine.mappings import without_none
 from graphengine.ops.shapes import ArrayType, Shape, Size, dtype_name, mismatch, size_value
 
 
@@ -129,6 +130,5 @@ def misfit(expected: Mapping[str, Expected], kinds: Mapping[str, ArrayType]) -> 
     for name, kind in kinds.items():
         if not expected[name].takes(kind.dtype):
             return f"input '{name}' must be {expected[name].dtype}, not {dtype_name(kind.dtype)}"
-    declared = {name: expected[name].axes for name in kinds}
-    shapes = {name: axes for name, axes in declared.items() if axes is not None}
+    shapes = without_none({name: expected[name].axes for name in kinds})
     return mismatch(shapes, {name: expected[name].part_of(kinds[name].shape) for name in shapes})

@@ -17,6 +17,7 @@ from graphengine.errors import GraphEngineError, Problem
 from graphengine.ir.declarations import Expected, Input, misfit
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, operand_types, results_of
+from graphengine.mappings import without_none
 from graphengine.ops.body import Body, bodies_of
 from graphengine.ops.merging import ROWS, merge_of
 from graphengine.ops.node import Node
@@ -35,8 +36,7 @@ class ExpectedOperands(NamedTuple):
 
     def misfit(self, types: Mapping[str, ArrayType]) -> str | None:
         """Return which input is not what is declared; None if all are, as far as their types are known."""
-        kinds = {name: operand_type(ref, types) for name, (ref, _) in self.inputs.items()}
-        given = {name: kind for name, kind in kinds.items() if kind is not None}
+        given = without_none({name: operand_type(ref, types) for name, (ref, _) in self.inputs.items()})
         reason = misfit({name: expected for name, (_, expected) in self.inputs.items()}, given)
         return reason and f"{self.path}{reason}"
 
@@ -110,7 +110,7 @@ class GraphBody(Body):
         return found
 
     def _typed(self, given: Sequence[ArrayType | None]) -> Graph:
-        pairs = {name: kind for name, kind in zip(self.inputs, given, strict=True) if kind is not None}
+        pairs = without_none(dict(zip(self.inputs, given, strict=True)))
         types = dict(pairs)
         problems = infer_types(self.nodes, types)
         self._require_fit(types, problems)

@@ -93,15 +93,23 @@ def _steps_of(node: GraphNode, types: Mapping[str, ArrayType], sizes: Mapping[st
     kinds = operand_types(node.inputs, types)
     if None in kinds or node.id not in types:
         return 0
-    count, given = 1, kinds[1:] if node.op == "cond" else kinds
-    if node.op == "scan":
-        given, size = op.steps(kinds)
-        count = _number(size, sizes)
+    count, given = _repeats(node, kinds, sizes)
     inner = 0
     for body in bodies_of(op).values():
         graph = body.graph(given)
         inner += sum(_steps_of(each, graph.types, sizes) for each in graph.nodes if each.op in RUNNING)
     return count * (inner + (node.op == "scan"))
+
+
+def _repeats(
+    node: GraphNode, kinds: Sequence[ArrayType | None], sizes: Mapping[str, int]
+) -> tuple[int, Sequence[ArrayType | None]]:
+    """How often a node runs its functions, and the types of what they get."""
+    if node.op == "scan":
+        op: Any = node.node
+        given, size = op.steps(kinds)
+        return _number(size, sizes), given
+    return 1, kinds[1:] if node.op == "cond" else kinds
 
 
 def require_memory(graph: Graph, sizes: Mapping[str, int] = NO_SIZES) -> None:

@@ -144,9 +144,14 @@ def _reads(nodes: list[GraphNode]) -> Iterator[Collection[int]]:
     for _, _, _, operands in nodes:
         found = {position[operand] for operand in operands if operand in position}
         if len(found) < len(operands):
-            with_port = (operand.partition(":")[0] for operand in operands if type(operand) is str and ":" in operand)
-            found.update(position[producer] for producer in with_port if producer in position)
+            found.update(_read_by_port(position, operands))
         yield found
+
+
+def _read_by_port(position: Mapping[Any, int], operands: Iterable[Operand]) -> list[int]:
+    """The positions of nodes whose further results are read, which have the name of their port after a colon."""
+    producers = [operand.partition(":")[0] for operand in operands if type(operand) is str and ":" in operand]
+    return [position[producer] for producer in producers if producer in position]
 
 
 def _cycle_problem(names: list[str]) -> Problem:

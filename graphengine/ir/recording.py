@@ -217,21 +217,20 @@ class Recorder:
             if type(value) is Symbol:
                 operands.append(value.name)
             elif isinstance(value, tuple) and names[position : position + 1] == ("sizes",):
-                known = self._known_shape(op, value)
-                operands.append(self._shape_operand(value) if known is None else None)
-                fixed |= {} if known is None else {"shape": known}
+                fixed = self._known_shape(op, value)
+                operands.append(None if fixed else self._shape_operand(value))
             else:
                 operands.append(self._operand(value))
         missing = 0 if signature.variadic else len(names) - len(operands)
         return (*operands, *[None] * missing), fixed
 
     @staticmethod
-    def _known_shape(op: str, shape: tuple[Any, ...]) -> tuple[int, ...] | None:
-        """A shape as the attribute of an op; None if it has symbolic sizes, but for one that `reshape` finds itself."""
+    def _known_shape(op: str, shape: tuple[Any, ...]) -> dict[str, Any]:
+        """The attribute `shape`; none if it has symbolic sizes, but for one that `reshape` finds itself."""
         symbolic = sum(isinstance(size, Symbol) for size in shape)
         if symbolic > (op == "reshape") or (symbolic and isinstance(shape, SymbolicShape)):
-            return None
-        return tuple([-1 if isinstance(size, Symbol) else int(size) for size in shape])
+            return {}
+        return {"shape": tuple([-1 if isinstance(size, Symbol) else int(size) for size in shape])}
 
     def _operand(self, value: Any) -> Operand:
         if isinstance(value, Symbol):
@@ -241,11 +240,12 @@ class Recorder:
         if isinstance(value, (bool, np.bool_)):  # of literals, such as y == 0 for x ** 3
             return int(value)
         if isinstance(value, np.floating) and np.isfinite(value):
-            attributes = {"value": float(value), "dtype": value.dtype.name}
-            return str(
-                self.emit("constant", self.instance("constant", attributes), (), self.numbered(self._scope)).name
-            )
+            return self._constant(value)
         raise UnrecordableError(f"{type(value).__name__} is not an operand")
+
+    def _constant(self, value: np.floating[Any]) -> str:
+        node = self.instance("constant", {"value": float(value), "dtype": value.dtype.name})
+        return str(self.emit("constant", node, (), self.numbered(self._scope)).name)
 
     def _shape_operand(self, shape: tuple[Any, ...]) -> str:
         if not isinstance(shape, SymbolicShape):
@@ -376,6 +376,13 @@ def _parameters(op: Op, function: Any) -> list[str]:
         return [*op.signature.inputs, *op.cls.model_fields]
 
 
+def _known_attributes(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = {name: value for name, value in given.items() if value is not None}
+    if unknown := attributes.keys() - op.cls.model_fields.keys():
+        raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
+    return attributes
+
+
 def _split_arguments(
     op: Op, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
@@ -386,10 +393,7 @@ def _split_arguments(
     names = _parameters(op, function) if len(args) > count or kwargs else []
     given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
     inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
-    attributes = {name: value for name, value in given.items() if value is not None}
-    unknown = attributes.keys() - op.cls.model_fields.keys()
-    if unknown:
-        raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
+    attributes = _known_attributes(op, given)
     if op.signature.variadic:  # numpy.stack((x, y), axis) has all arrays in one argument
         (inputs,) = inputs
     return list(inputs), attributes

@@ -91,6 +91,14 @@ class Readers(nx.DiGraph):  # type: ignore[misc]
 
     def _shortest_cycle(self, start: int, group: array[int]) -> list[int]:
         """The shortest way from a number back to itself, along the edges."""
+        before = self._before(start, group)
+        way = [before[start]]
+        while way[-1] != start:
+            way.append(before[way[-1]])
+        return [*way[::-1], start]
+
+    def _before(self, start: int, group: array[int]) -> array[int]:
+        """For each number of a group the one before it on a shortest way from `start`, until that is reached again."""
         before, reached = array("i", [-1]) * len(group), array("i", [start])
         for number in reached:  # it grows
             for reader in self._adj[number]:
@@ -99,10 +107,7 @@ class Readers(nx.DiGraph):  # type: ignore[misc]
                     reached.append(reader)
             if before[start] >= 0:
                 break
-        way = [before[start]]
-        while way[-1] != start:
-            way.append(before[way[-1]])
-        return [*way[::-1], start]
+        return before
 
 
 class _RaggedRows:
