@@ -164,7 +164,9 @@ def _sources(graph: Graph) -> Iterator[tuple[str, str]]:
 
 def in_reading_order(graph: Graph) -> Iterable[GraphNode]:
     """The nodes, each after those it reads and as near to them as can be: the order in which one would derive it."""
-    producers = {name: node for node in graph.nodes for name in node.outputs}
+    from graphengine.ir.nodes import producers_of
+
+    producers = producers_of(graph.nodes)
     ordered: dict[str, GraphNode] = {}
     pending = _producers_of(reversed(list(graph.outputs.values())), producers)
     while pending:

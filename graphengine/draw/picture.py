@@ -15,6 +15,7 @@ from graphengine.draw.levels import Level, Levels, Link, entry_key, exit_key
 from graphengine.draw.scopes import Box, boxes_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
+from graphengine.ir.origins import source_kind
 from graphengine.ops.shapes import shape_text
 from graphengine.traces.summary import number_text
 from graphengine.wording import counted, escaped
@@ -154,18 +155,12 @@ def _drafts(graph: Graph, level: Level, levels: Levels) -> list[DrawnItem]:
     """The shapes of a level, not placed yet, in the order of the file where there is one."""
     way_out = _pill_out if level.box is levels.root else _point_out
     return [
-        *(_pill(name, _kind(graph, name), name, shape_note(graph, name), outs=name) for name in level.sources),
+        *(_pill(name, source_kind(graph, name), name, shape_note(graph, name), outs=name) for name in level.sources),
         *(_point(entry_key(value), "entry", value, value) for value in level.entries),
         *map(_node, level.box.nodes),
         *(_box(box, levels) for box in level.box.boxes),
         *starmap(way_out, level.exits),
     ]
-
-
-def _kind(graph: Graph, source: str) -> str:
-    if source in graph.inputs:
-        return "input"
-    return "parameter" if source in graph.parameters else "state"
 
 
 def _pill_out(name: str, _value: str) -> DrawnItem:

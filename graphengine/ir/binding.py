@@ -254,10 +254,16 @@ class _TableColumns:
         row, cell = _first_unfit(cells[:MOST_LOOKED_AT] if len(shape) == 1 else (), declared)
         if not row:
             return InputError(f"{where}: {why}", code="GE404")
-        noun = "a date" if declared.units else f"a number of dtype {dtype_name(declared.type.array_dtype)}"
         is_numeral = isinstance(cell, str) and not (declared.units or _is_word(cell))
         hint = "convert the column to numbers first" if is_numeral else None
-        return InputError(f"{where} has {shown(cell)} in row {row}, which is not {noun}", code="GE404", hint=hint)
+        return InputError(
+            f"{where} has {shown(cell)} in row {row}, which is not {_fitting(declared)}", code="GE404", hint=hint
+        )
+
+
+def _fitting(declared: Input) -> str:
+    """What fits an input, in words."""
+    return "a date" if declared.units else f"a number of dtype {dtype_name(declared.type.array_dtype)}"
 
 
 def _first_unfit(cells: Iterable[Any], declared: Input) -> tuple[int, Any]:

@@ -308,22 +308,26 @@ def dated(
 
 def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
     """A value with NaN where it has nothing, or counted as bad where its input has no such number."""
-    if not declared.missing and (places := empty_places(value)):
+    if declared.missing:
+        return _nan_for_missing(value) if _may_lack(value) else value
+    places = empty_places(value)
+    if not places and _may_lack(value):
+        places = _missing_places(cells_of(value)[0])
+    if places:
         bad.add_missing("", "", places)
-        return value
-    if not _may_lack(value):
-        return value
-    cells, shape = cells_of(value)
-    missing = np.flatnonzero([is_missing(cell) for cell in cells]).tolist()
-    if missing and declared.missing:
-        return _with_nan_at(missing, cells, shape)
-    if missing:
-        bad.add_missing("", "", missing)
     return value
 
 
-def _with_nan_at(missing: list[int], cells: list[Any], shape: tuple[int, ...]) -> Any:
-    """Nested lists of cells with NaN at the places of missing ones."""
+def _missing_places(cells: Iterable[Any]) -> list[int]:
+    return [place for place, cell in enumerate(cells) if is_missing(cell)]
+
+
+def _nan_for_missing(value: Any) -> Any:
+    """Nested lists with NaN for cells that have no value; the value itself if all have one."""
+    cells, shape = cells_of(value)
+    missing = _missing_places(cells)
+    if not missing:
+        return value
     filled = np.empty(len(cells), object)
     filled[:] = cells
     filled[missing] = float("nan")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from graphengine.errors import Problem
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, reachable, reached
+from graphengine.ir.nodes import GraphNode, producers_of, reachable, reached
 from graphengine.ir.origins import node_text
 from graphengine.ops.inference import elementwise, is_pointwise, probed
 from graphengine.ops.shapes import Shape, Size, shape_text
@@ -35,7 +35,7 @@ def crosswise(graph: Graph, targets: Iterable[str]) -> Iterator[Problem]:
     squares = set(filter(_has_twice, {kind.shape for kind in graph.types.values()}))
     if not squares:
         return
-    producers = {name: node for node in graph.nodes for name in node.outputs}
+    producers = producers_of(graph.nodes)
     for node, found in _crossings(graph, targets, squares):
         if not _is_explicit(graph, producers, found.column, found.axis):
             yield _problem(graph, node, found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -103,7 +103,7 @@ class Trials:
     def _choices(self) -> Iterator[dict[str, Any]]:
         """Each of the other values of an attribute that has few; not of one that names a dtype."""
         for name, field in _properties(self.op.cls).items():
-            values = (False, True) if field.get("type") == "boolean" else field.get("enum", ())
+            values = _few_values(field)
             if not _are_dtypes(values):
                 yield from ({name: value} for value in values if value != getattr(self.node, name))
 
@@ -167,6 +167,12 @@ def _properties(cls: type[Node]) -> dict[str, dict[str, Any]]:
     """The JSON Schema of each attribute."""
     found: dict[str, dict[str, Any]] = cls.model_json_schema().get("properties", {})
     return found
+
+
+def _few_values(field: Mapping[str, Any]) -> Sequence[Any]:
+    """All values of an attribute that is a choice; none of another."""
+    values: Sequence[Any] = field.get("enum", ())
+    return (False, True) if field.get("type") == "boolean" else values
 
 
 def _are_dtypes(values: Iterable[Any]) -> bool:

@@ -92,6 +92,11 @@ def results_of(nodes: Iterable[GraphNode]) -> list[str]:
     return [name for node in nodes for name in ((node[0],) if len(node[2].outputs) == 1 else node.outputs)]
 
 
+def producers_of(nodes: Iterable[GraphNode]) -> dict[str, GraphNode]:
+    """The node that gives each value."""
+    return {name: node for node in nodes for name in node.outputs}
+
+
 def has_loops(nodes: Iterable[GraphNode]) -> bool:
     """Whether one of the nodes may run a function for each step of sequences."""
     return any(node.op == LOOP for node in nodes)
@@ -165,6 +170,15 @@ class _Misfit(NamedTuple):
     code: str
     reason: str
 
+    @classmethod
+    def of(cls, error: ValueError) -> _Misfit:
+        """Return what a rule for types has raised."""
+        return cls("GE134" if isinstance(error, SizeError) else "GE301", str(error))
+
+    def problem(self, node: GraphNode) -> Problem:
+        """Return it as a finding about the node."""
+        return Problem(self.code, f"node '{node.id}' ({node.op}): {self.reason}", node=node.id)
+
 
 def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
     """Add the types of what sorted nodes give to `types`, and return a problem for each of the first misfits.
@@ -173,9 +187,9 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
     same types are inferred once.
     """
     known: dict[Any, tuple[ArrayType, ...] | _Misfit] = {}
-    problems: list[Problem] = []
+    misfits: list[tuple[_Misfit, GraphNode]] = []
     for graph_node in nodes:
-        name, op, node, operands = graph_node
+        name, _, node, operands = graph_node
         given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
         if None in given:
             given = operand_types(operands, types)
@@ -187,16 +201,15 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
             try:
                 results = infer(node, given)
             except ValueError as error:
-                results = _Misfit("GE134" if isinstance(error, SizeError) else "GE301", str(error))
+                results = _Misfit.of(error)
             known[key] = results
         if isinstance(results, _Misfit):
-            if len(problems) <= MOST_REPORTED:
-                problems.append(Problem(results.code, f"node '{name}' ({op}): {results.reason}", node=name))
+            misfits.append((results, graph_node))
             continue
         types[name] = results[0]
         if len(results) > 1:
             types.update(zip(graph_node.outputs, results, strict=True))
-    return problems
+    return [misfit.problem(node) for misfit, node in misfits[: MOST_REPORTED + 1]]
 
 
 def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:

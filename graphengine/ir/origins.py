@@ -26,7 +26,12 @@ def enclosing(name: str) -> Iterator[str]:
 
 def source_text(graph: Graph, name: str) -> str:
     """Return a declared value in words: input 'x'."""
-    return f"{section_of(graph, name).removesuffix('s')} '{name}'"
+    return f"{source_kind(graph, name)} '{name}'"
+
+
+def source_kind(graph: Graph, name: str) -> str:
+    """Return what declares a value: input, parameter or state."""
+    return section_of(graph, name).removesuffix("s")
 
 
 def section_of(graph: Graph, name: str) -> str:

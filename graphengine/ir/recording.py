@@ -266,15 +266,19 @@ class Recorder:
             return size
         if size in self._sizes:
             return self._sizes[size]
+        symbol = self._size_node(of, axis, size)
+        if size is not None:
+            self._sizes[size] = symbol
+        return symbol
+
+    def _size_node(self, of: Symbol, axis: int | None, size: Size) -> Any:
+        """Record the size of the first value of the graph that has the same one."""
         if axis is None:
             source, suffix, attributes = self._source(of), "size", {}
         else:
             source, axis = self._axes.get(size, (of.name, axis))
             suffix, attributes = f"size.{axis}", {"axis": axis}
-        symbol = self.emit("size", self.instance("size", attributes), (source,), self.free(f"{source}.{suffix}"))
-        if size is not None:
-            self._sizes[size] = symbol
-        return symbol
+        return self.emit("size", self.instance("size", attributes), (source,), self.free(f"{source}.{suffix}"))
 
     def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:
         """Add a node under a name; the same op on the same operands is recorded once."""

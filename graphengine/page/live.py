@@ -19,6 +19,7 @@ from graphengine.draw.picture import Panel
 from graphengine.errors import GraphEngineError
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.origins import source_kind
 from graphengine.mappings import only
 from graphengine.model.model import Model
 from graphengine.ops.body import bodies_of
@@ -231,7 +232,7 @@ def _role(graph: Graph, name: str) -> str:
     """Return how the page offers a value: as an input, a parameter or the learning rate; else it is kept."""
     if name in (LEARNING_RATE, ITERATION):
         return name
-    return "input" if name in graph.inputs else "parameter" if name in graph.parameters else "state"
+    return source_kind(graph, name)
 
 
 class _Arrays:
