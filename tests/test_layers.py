@@ -236,7 +236,7 @@ OPS_IN_PASSES = {
     "transform.passes": (33, "rules of algebra, each about the ops that it names"),
     "transform.reversal": (1, "the gradient of a loop with respect to what it does not depend on is 0"),
     "transform.rewriting": (4, "makes and reads constants"),
-    "transform.row_tiles": (18, "finds products of matrices and cuts them into tiles of rows, those of loops as well"),
+    "transform.row_tiles": (17, "finds products of matrices and cuts them into tiles of rows, those of loops as well"),
     "transform.single": (3, "a product of matrices of one number is a product"),
     "transform.stages": (15, "sizes differ between parts of the samples; six are words of merging, not ops"),
     "transform.step": (5, "the norm of gradients, which has a name of its own; gradients that are 0"),

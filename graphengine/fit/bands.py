@@ -20,7 +20,7 @@ from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.fit.statistics import Fit
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, part_for
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, free_name
 from graphengine.transform.directional import directional, transposed_product
 from graphengine.transform.path import differentiable_toward
 
@@ -74,8 +74,8 @@ class BandSubject:
         shapes = {name: np.shape(self.given[name]) for name in part.inputs}
         part = part.with_sizes(bind_sizes(shapes, part.types))
         known = {name: each for name, each in {**self.values, **self.given}.items() if name in part.types}
-        weight, names = _free("weight", part), list(part.trainable)
-        directions = [_free(f"{name}/direction", part) for name in names]
+        weight, names = free_name("weight", part.types), list(part.trainable)
+        directions = [free_name(f"{name}/direction", part.types) for name in names]
         try:
             program = self.backend.compile(directional(part, value, names, weight, directions))
         except DifferentiationError:  # a node without a second derivative: a backward pass for each number instead
@@ -103,12 +103,6 @@ def _units(zero: Any) -> list[Any]:
     """The arrays of a shape with a single 1."""
     units = np.eye(np.size(zero), dtype=np.asarray(zero).dtype)
     return [unit.reshape(np.shape(zero))[()] for unit in units]
-
-
-def _free(name: str, graph: Graph) -> str:
-    while name in graph.types:
-        name += "_"
-    return name
 
 
 def with_bands(found: Mapping[str, Any], wanted: BandRequest, subject: BandSubject, *, asked: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from graphengine.fit.data_blocks import DataBlocks
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import free_name
 from graphengine.transform.directional import curvature, hessian
 from graphengine.transform.gradient import gradient
 
@@ -50,7 +51,7 @@ class Objective:
         self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
         self._declared, self._data = graph, data
         self._fixed = {**values, **data}
-        self.directions = [free_name(f"{name}/direction", self.graph) for name in self.names]
+        self.directions = [free_name(f"{name}/direction", self.graph.types) for name in self.names]
         self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
         self._known: tuple[Vector, tuple[float, Vector]] | None = None
 
@@ -221,10 +222,3 @@ def unit(size: int, index: int) -> Vector:
 def rounding_error(graph: Graph, value: str) -> float:
     """The relative rounding error of a floating-point value of a graph."""
     return float(np.finfo(graph.types[graph.value_name(value)].array_dtype).eps)
-
-
-def free_name(name: str, graph: Graph) -> str:
-    """Return a name that no value of a graph has."""
-    while name in graph.types:
-        name += "_"
-    return name

@@ -13,8 +13,9 @@ import numpy as np
 from graphengine.backends.protocol import Program
 from graphengine.errors import DifferentiationError, TrainingError
 from graphengine.fit.data_blocks import DataBlocks
-from graphengine.fit.objective import Curvature, Objective, curvature_of, flat, free_name, rounding_error, unit
+from graphengine.fit.objective import Curvature, Objective, curvature_of, flat, rounding_error, unit
 from graphengine.fit.quadratic import Matrix, Vector
+from graphengine.ir.nodes import free_name
 from graphengine.ops.body import bodies_of
 from graphengine.transform.directional import WEIGHTED, columns, directional, transposed_product, weighted
 from graphengine.wording import size_text
@@ -34,7 +35,7 @@ class Residuals:
         graph = self._graph = self._blocks.graph
         shape: tuple[int, ...] = graph.types[residual].shape  # type: ignore[assignment] # the sizes have numbers
         self._shape, self._name = shape, residual
-        self._weight = free_name("weight", graph)
+        self._weight = free_name("weight", graph.types)
         self._zero: Any = np.zeros(shape)[()]
         names, weight, directions, programs = objective.names, self._weight, objective.directions, objective.programs
         self._shift: Vector | float = 0.0

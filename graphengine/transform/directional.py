@@ -8,7 +8,9 @@ graphs, exact, and vectorized over the samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -31,13 +33,14 @@ def weighted(graph: Graph, weights: Sequence[tuple[str, str]], wrt: Sequence[str
     whole = graph.derive(graph.nodes, graph.outputs, {**graph.types, **kinds}, inputs={**graph.inputs, **inputs})
     recorder = Recorder(whole)
     recorder.enter(WEIGHTED)
-    total = None
-    for value, name in weights:
-        product = recorder.symbol(name) * recorder.symbol(value)
-        term = np.sum(product) if product.ndim else product
-        total = term if total is None else total + term
-    assert total is not None
+    total = reduce(add, (_weighted(recorder, value, name) for value, name in weights))
     return pruned(recorder, {WEIGHTED: total.name}, f"weighted sum of values of {graph.name}", keep=(*inputs, *wrt))
+
+
+def _weighted(recorder: Recorder, value: str, weight: str) -> Any:
+    """The sum of a value times its weight."""
+    product = recorder.symbol(weight) * recorder.symbol(value)
+    return np.sum(product) if product.ndim else product
 
 
 def transposed_product(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:

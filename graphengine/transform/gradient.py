@@ -7,21 +7,19 @@ recorded, because it looks at values or calls foreign code, becomes one opaque n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.nodes import has_loops, reached, results_of
+from graphengine.ir.nodes import free_name, has_loops, reached, results_of
 from graphengine.ir.recording import Recorder, Symbol
+from graphengine.mappings import only
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.backward import BackwardPass, gradient_name
 from graphengine.transform.merging_loops import merged_loops
 from graphengine.transform.path import backward_path
-
-Declared = TypeVar("Declared")
 
 MAX_NAMES = 8
 """The description of a gradient graph names at most this many values."""
@@ -52,9 +50,7 @@ def gradient(
     gradients = record_backward(recorder, target, wanted)
     outputs = {name: graph.outputs[name] for name in also}
     for name, value in zip(names, wanted, strict=True):
-        output = f"d_{of}/d_{name}".replace(":", ".")
-        while output in outputs:
-            output += "_"
+        output = free_name(f"d_{of}/d_{name}".replace(":", "."), outputs)
         outputs[output] = as_output(recorder, gradients[value], value)
     wanted_text = ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
     description = f"gradient of {of} with respect to {wanted_text} in {graph.name}"
@@ -69,18 +65,13 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     if has_loops(kept):
         kept, types, outputs = merged_loops(kept, types, outputs)
     read.update(keep)
-    inputs, parameters = _those(read, graph.inputs), _those(read, graph.parameters)
-    state = _those(read, graph.state)
+    inputs, parameters, state = only(graph.inputs, read), only(graph.parameters, read), only(graph.state, read)
     values = [*inputs, *parameters, *state, *results_of(kept)]
     types = {name: types[name] for name in values}  # in an order that no hash decides
     state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
     return graph.derive(
         kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
     )
-
-
-def _those(names: Collection[Any], declared: Mapping[str, Declared]) -> dict[str, Declared]:
-    return {name: source for name, source in declared.items() if name in names}
 
 
 def check_differentiable(graph: Graph, target: str, wanted: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ rows there is no such edge, and a stack of tiles is multiplied one by one. Funct
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
 from graphengine.ir.graph import Graph
@@ -37,19 +38,21 @@ def products_of_rows(graph: Graph, block: int) -> list[tuple[ArrayType, ArrayTyp
     """
     whole, found = expand(graph), []
     for node in whole.nodes:
-        kinds = [whole.types[each] for each in node.inputs if isinstance(each, str)]
-        if not node.node.is_core:
-            return None
-        if type(node.node).infer is elementwise:
+        if node.node.is_core and type(node.node).infer is elementwise:
             continue
-        if node.op != "matmul" or not _is_of_rows(kinds, block):
+        kinds = [whole.types[each] for each in node.references]
+        if not _is_product(node) or not _is_of_rows(kinds, block):
             return None
         found.append((kinds[0], kinds[1]))
     return found
 
 
+def _is_product(node: GraphNode) -> bool:
+    return node.op == "matmul" and node.node.is_core
+
+
 def _is_of_rows(kinds: Sequence[ArrayType], block: int) -> bool:
-    rows, *others = [size for kind in kinds for size in kind.shape]
+    rows, *others = chain.from_iterable([kind.shape for kind in kinds])
     counts = _counts_samples(rows, block) and not any(_counts_samples(size, block) for size in others)
     return counts and len(kinds[0].shape) == 2 and len(kinds[1].shape) <= 2
 
@@ -99,9 +102,8 @@ def _with_samples_right(rewriter: Rewriter, node: GraphNode, shape: Shape, tile_
 
 def _in_tiles(rewriter: Rewriter, node: GraphNode, x: Operand, y: Operand, tile_of: TileOf) -> str | None:
     """The product of each tile of rows; None if all rows are one tile."""
-    left, right = rewriter.type_of(x), rewriter.type_of(y)
-    assert left is not None
-    assert right is not None
+    left: Any = rewriter.type_of(x)
+    right: Any = rewriter.type_of(y)
     *leading, rows, length = [size_value(size, {}) or 0 for size in left.shape]
     tile = tile_of(rows, left, right)
     if tile == rows:
@@ -133,11 +135,7 @@ def _sum_rule(block: int) -> Rule:
         shapes = [_shape(rewriter, operand) for operand in node.inputs]
         equation: str = node.node.equation  # type: ignore[attr-defined]
         terms, result = labels_of(equation, list(map(len, shapes)))  # type: ignore[no-untyped-call]
-        sized = {
-            label: size
-            for term, shape in zip(terms, shapes, strict=True)
-            for label, size in zip(term, shape, strict=True)
-        }
+        sized = dict(zip("".join(terms), chain.from_iterable(shapes), strict=True))
         samples = [label for label in result if _counts_samples(sized[label], block)]
         if not samples or all(samples[0] in term for term in terms):
             return None
@@ -158,12 +156,17 @@ def _with_cut_bodies(node: GraphNode, graph: Graph, block: int, tile_of: TileOf)
     bodies = bodies_of(node.node) if type(node.node).model_fields else {}
     if not bodies or not node.node.is_core:
         return node
-    kinds = operand_types(node.inputs, graph.types)
-    if node.op == "scan":
-        kinds, _ = node.node.steps(kinds)  # type: ignore[attr-defined]
-    given = kinds[1:] if node.op == "cond" else kinds
+    given = _given(node, operand_types(node.inputs, graph.types))
     cut = {field: _cut(body, given, block, tile_of) for field, body in bodies.items() if isinstance(body, GraphBody)}
     return node._replace(node=node.node.model_copy(update=cut))
+
+
+def _given(node: GraphNode, kinds: tuple[ArrayType | None, ...]) -> Sequence[ArrayType | None]:
+    """The types of what the functions of a node get: parts in a loop, all but the condition in a choice."""
+    if node.is_loop:
+        steps: Sequence[ArrayType | None] = node.node.steps(kinds)[0]  # type: ignore[attr-defined]
+        return steps
+    return kinds[1:] if node.op == "cond" else kinds
 
 
 def _cut(body: GraphBody, kinds: Sequence[ArrayType | None], block: int, tile_of: TileOf) -> GraphBody:
