@@ -106,7 +106,7 @@ def kept_columns(model: Model, data: str | None, keep: Sequence[str] | None) -> 
         raise UsageError("--keep needs --data FILE, which has the columns")
     from graphengine.data.stored import Memory
 
-    names = None if "all" in keep else [name for text in keep for name in several("--keep", text)]
+    names = None if "all" in keep else columns_to_keep(keep)
     reader, file = _file_of_columns(model, data)
     return reader.carried_along(file, names, Memory(model.limits.data_bytes, model.limits.disk_bytes))
 
@@ -121,6 +121,11 @@ def _file_of_columns(model: Model, data: str) -> tuple[Reader, DataFile]:
     if not isinstance(source, Reader):
         raise UsageError(f"--keep needs a file of columns, and the data source '{data}' is not one")
     return source, file_in(model.path.parent if model.path else None, source.path)
+
+
+def columns_to_keep(keep: Sequence[str] | None) -> list[str]:
+    """Return the columns of each `--keep`."""
+    return [name for text in keep or () for name in several("--keep", text)]
 
 
 def several(option: str, text: str) -> list[str]:

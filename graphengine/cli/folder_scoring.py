@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.clustering import chosen
-from graphengine.cli.data_files import column_names, several
+from graphengine.cli.data_files import column_names, columns_to_keep
 from graphengine.cli.failures import heed
 from graphengine.cli.opening import check_inputs, open_model
 from graphengine.cli.options import ColumnNames, ModelName, OutputFormat, Plugins, Strict, current_limits
@@ -71,7 +71,7 @@ def score(
         str(Path(model_file(model)).absolute()),
         opened.fingerprint,
         tuple(outputs or ()) or None,
-        tuple(name for text in keep or () for name in several("--keep", text)),
+        tuple(columns_to_keep(keep)),
         tuple((name, _frozen(what)) for name, what in named.items()),
         row_stable,
         tuple(map(_anywhere, plugins or ())),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -210,20 +209,21 @@ def _layout(draft: TableDraft) -> str:
     return ", ".join([*parts, *_dialect(found.dialect)] if found.kind == "csv" else parts)
 
 
-def _dialect(dialect: Dialect) -> Iterator[str]:
+def _dialect(dialect: Dialect) -> list[str]:
     """How a file of text is written, without what is as in most files."""
-    yield f"separator {shown(dialect.separator)}"
-    yield f"decimal {shown(dialect.decimal)}"
-    if dialect.thousands:
-        yield f"thousands {shown(dialect.thousands)}"
-    if not dialect.header:
-        yield "no header"
-    if dialect.comment:
-        yield f"comment {shown(dialect.comment)}"
-    if dialect.date_format:
-        yield f"dates {shown(dialect.date_format)}"
-    if dialect.missing:
-        yield f"missing {', '.join(map(shown, dialect.missing))}"
+    return [
+        f"separator {shown(dialect.separator)}",
+        f"decimal {shown(dialect.decimal)}",
+        *_marks("thousands", dialect.thousands),
+        *["no header"] * (not dialect.header),
+        *_marks("comment", dialect.comment),
+        *_marks("dates", dialect.date_format),
+        *[f"missing {', '.join(map(shown, dialect.missing))}"] * bool(dialect.missing),
+    ]
+
+
+def _marks(what: str, mark: str | None) -> list[str]:
+    return [f"{what} {shown(mark)}"] if mark else []
 
 
 def _as_json(draft: TableDraft) -> dict[str, Any]:

@@ -45,12 +45,17 @@ def ops(
 
     load_plugins(plugins)
     known: dict[str, Op | Function] = {**OPS, **shipped_functions()}
-    if name is not None and name not in known:
-        raise UsageError(f"unknown op '{name}'", code="GE211", hint=did_you_mean(name, known, "known ops"))
-    if name is not None:
+    if name is None:
+        _list_all(known, output_format)
+    elif name in known:
         described = _described(known[name])
         print_result(output_format, described, lambda: _print_one(known[name], described))
-    elif output_format is Format.json:
+    else:
+        raise UsageError(f"unknown op '{name}'", code="GE211", hint=did_you_mean(name, known, "known ops"))
+
+
+def _list_all(known: Mapping[str, Op | Function], output_format: Format) -> None:
+    if output_format is Format.json:
         print_json({"ops": [_described(known[each]) for each in sorted(known)]})
     else:
         _print_all([_row(known[each]) for each in sorted(known)])

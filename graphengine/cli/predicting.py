@@ -117,13 +117,8 @@ def predict(
     opened, given = open_changed(model, plugins, settings, backend=on_device(backend, device), strict=strict)
     heed(opened.untrained(outputs), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs)})
-    offer = offered_by(opened, data, columns, given, _needed(opened, outputs))
+    offer, possible = _offer(opened, data, columns, given, _needed(opened, outputs))
     is_table = output is not None or output_format is not TableFormat.json
-    there = {*offer.inputs, *given}
-    possible = _possible(opened, there)
-    if not possible:  # reading what one of them needs reports which columns lack
-        possible, nearest = _inputs_of_outputs(opened), _nearest(opened, there)
-        offer = offered_by(opened, data, columns, given, nearest)
     rows = _useful(offer, _inputs_of(outputs or _shown(opened, possible, is_table=is_table), possible))
     kept = kept_columns(opened, data, keep)
     options = {"check_finite": check_finite, "row_stable": row_stable, **_band(band, band_kind)}
@@ -152,6 +147,18 @@ def _predictor(*, in_parts: bool) -> Callable[..., Predictions]:
 
 def _inputs_of(outputs: Iterable[str], needed: Mapping[str, Sequence[str]]) -> set[str]:
     return set[str]().union(*[needed.get(output, ()) for output in outputs])
+
+
+def _offer(
+    model: Model, data: str | None, columns: ColumnNames, given: Mapping[str, Any], needed: Sequence[str] | None
+) -> tuple[Offer, dict[str, list[str]]]:
+    """What data has for the inputs, and the outputs that can be computed from it and what is given."""
+    offer = offered_by(model, data, columns, given, needed)
+    there = {*offer.inputs, *given}
+    possible = _possible(model, there)
+    if not possible:  # reading what one of them needs reports which columns lack
+        return offered_by(model, data, columns, given, _nearest(model, there)), _inputs_of_outputs(model)
+    return offer, possible
 
 
 def _nearest(model: Model, there: Collection[str]) -> list[str]:

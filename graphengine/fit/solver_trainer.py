@@ -182,21 +182,27 @@ class SolverTrainer:
         self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
         start = self.objective.vector(self.values)
         self._before, self._at = self._checked_loss_at(start), start
+        if not self._minimize(start):
+            self.converged = False
+            self.reason = self.history.stopped or f"stopped after {counted(self._most, 'iteration')}"
+            return
+        if not len(self.history):  # the start is the solution
+            self._record(start)
+        if not self.converged:
+            self.reason = self.history.stopped = self.reason or NO_MINIMUM
+
+    def _minimize(self, start: Vector) -> bool:
+        """Whether the solver ends by itself, and not because it took all the iterations or the time that it has."""
         try:
             self._require_squares(start)
             problem = Minimization(self.objective, self.box, self._most, self._accept, self._descend)
             self.converged = bool(self.solver.minimize(problem, start))
         except _EnoughError:
-            self.converged = False
-            self.reason = self.history.stopped or f"stopped after {counted(self._most, 'iteration')}"
-            return
+            return False
         except (ValueError, np.linalg.LinAlgError) as error:  # what SciPy makes of numbers that are not finite
             step = len(self.history) + 1
             raise DivergenceError(f"the solver stopped at step {step}: {error}", iteration=step, epoch=step) from error
-        if not len(self.history):  # the start is the solution
-            self._record(start)
-        if not self.converged:
-            self.reason = self.history.stopped = self.reason or NO_MINIMUM
+        return True
 
     def _checked_loss_at(self, start: Vector) -> tuple[float, float]:
         """The loss at the start with its slope; an error where a fit cannot begin."""

@@ -393,13 +393,17 @@ class Builder:
         }
 
     def _inputs(self, document: Json, ids: Mapping[str, str]) -> Any:
+        inputs = self._operands(document)
+        if isinstance(inputs, dict):
+            return {name: _renamed(ref, ids) for name, ref in inputs.items() if ref is not None}
+        return [_renamed(ref, ids) for ref in inputs]
+
+    def _operands(self, document: Json) -> Any:
         """The operands by name, where the caller named them or one between them is omitted, or else in order."""
         inputs = document["inputs"]
-        if not isinstance(inputs, dict):
-            if None not in inputs and not document.get("by_name"):
-                return [_renamed(ref, ids) for ref in inputs]
-            inputs = dict(zip(self._function(document["op"]).signature.inputs, inputs, strict=False))
-        return {name: _renamed(ref, ids) for name, ref in inputs.items() if ref is not None}
+        if isinstance(inputs, dict) or (None not in inputs and not document.get("by_name")):
+            return inputs
+        return dict(zip(self._function(document["op"]).signature.inputs, inputs, strict=False))
 
     def _function(self, name: str) -> Function:
         own = self._draft.functions.get(name)

@@ -211,7 +211,7 @@ class Importer:
 
     def _run_node(self, node: Any, scope: ImportScope) -> None:
         inputs = [self._value(name, scope) if name else None for name in node.input]
-        if any(value is GAP for value in inputs):
+        if _has_gap(inputs):
             self._look_below(node, inputs, scope)
         else:
             self._enter_results(node, self._results(node, inputs, scope), scope)
@@ -256,7 +256,7 @@ class Importer:
     def _inferred(self, node: Any, scope: ImportScope) -> dict[str, Any]:
         """Return the types of results that follow from inputs, if those of all inputs are known."""
         values = [scope.values.get(name) for name in node.input]
-        return {} if any(value is GAP for value in values) else inferred_types(node, values, scope.opsets)
+        return {} if _has_gap(values) else inferred_types(node, values, scope.opsets)
 
     def _typed(self, name: str, kind: Any) -> Any:
         """Return a stand-in for a value of a type, a gap where the type is not known."""
@@ -273,17 +273,20 @@ class Importer:
             return self._inlined(function, inputs, attributes, node, scope)
         if domain not in scope.opsets:
             raise Unimportable(f"the file imports no opset of the domain '{domain}'")
-        rule = IMPORTS.get((domain, node.op_type))
-        if rule is not None:
-            check_version(node.op_type, domain, scope.opsets[domain])
-            self.draft.enter(self._near(node, scope))
-            call = OnnxCall(self.draft, node, inputs, attributes, scope.opsets[domain], self._applier(node, scope))
-            call.element_types = [scope.kinds.get(name, 0) for name in node.input]
-            with np.errstate(all="ignore"):
-                found = rule(call)
-            scope.kinds.update(dict.fromkeys(node.output, call.made))
-            return found
-        return self._by_schema(node, inputs, attributes, scope)
+        if (domain, node.op_type) not in IMPORTS:
+            return self._by_schema(node, inputs, attributes, scope)
+        return self._by_rule(node, inputs, attributes, scope)
+
+    def _by_rule(self, node: Any, inputs: list[Any], attributes: dict[str, Any], scope: ImportScope) -> Any:
+        domain = _domain(node.domain)
+        check_version(node.op_type, domain, scope.opsets[domain])
+        self.draft.enter(self._near(node, scope))
+        call = OnnxCall(self.draft, node, inputs, attributes, scope.opsets[domain], self._applier(node, scope))
+        call.element_types = [scope.kinds.get(name, 0) for name in node.input]
+        with np.errstate(all="ignore"):
+            found = IMPORTS[domain, node.op_type](call)
+        scope.kinds.update(dict.fromkeys(node.output, call.made))
+        return found
 
     def _by_schema(self, node: Any, inputs: list[Any], given: dict[str, Any], scope: ImportScope) -> list[Any]:
         """Import the body that ONNX's schema gives an op."""
@@ -382,7 +385,7 @@ class Importer:
 
     def _enter_results(self, node: Any, results: Any, scope: ImportScope) -> None:
         found = list(results) if isinstance(results, (tuple, list)) else [results]
-        if any(value is GAP for value in found):
+        if _has_gap(found):
             raise Follows
         for name, value in zip(node.output, found, strict=False):
             self._enter(name, value, scope)
@@ -418,6 +421,10 @@ class Importer:
 
 _SINGLE = {"FLOAT": "f", "INT": "i", "STRING": "s", "GRAPH": "g", "TYPE_PROTO": "tp"}
 """The fields of an attribute that is one value, by its kind."""
+
+
+def _has_gap(values: Iterable[Any]) -> bool:
+    return any(value is GAP for value in values)
 
 
 def _domain(name: str) -> str:
