@@ -15,6 +15,7 @@ from graphengine.errors import WorkersError
 
 if TYPE_CHECKING:
     from graphengine.fit.solver_trainer import SolverTrainer
+    from graphengine.training.checkpoint import Checkpoints
     from graphengine.training.history import History, Iteration
     from graphengine.training.loop import Trainer
 
@@ -66,11 +67,14 @@ def _how_to_go_on(trainer: Trainer | SolverTrainer) -> str:
         return f"{done}; end a solver by --max-iterations or training.max_seconds, and --save keeps what it has"
     if trainer.checkpoints is None:
         return f"{done}; with --checkpoint FOLDER a training can be interrupted without loss"
-    saved = trainer.checkpoints.written
-    if saved is None:
-        return f"{done}, before there was a checkpoint"
-    kept = "" if saved == len(trainer.history) else f", saved after iteration {saved}"
-    return f"{done}{kept}; resume with --checkpoint {trainer.checkpoints.folder} --resume"
+    return done + _how_to_resume(trainer.checkpoints, len(trainer.history))
+
+
+def _how_to_resume(checkpoints: Checkpoints, done: int) -> str:
+    if checkpoints.written is None:
+        return ", before there was a checkpoint"
+    kept = "" if checkpoints.written == done else f", saved after iteration {checkpoints.written}"
+    return f"{kept}; resume with --checkpoint {checkpoints.folder} --resume"
 
 
 def check_plot(path: Path | None) -> None:

@@ -233,10 +233,9 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
     count = int(np.count_nonzero(roots))
     freedom, total = count - found.rank, float(residual @ residual)
     squares = _squares(solver, total, freedom, roots, problem.jacobian(x), found.root)
-    variance: float
-    likelihood: dict[str, Any]
     if solver.robust:
-        variance, likelihood = NAN, dict.fromkeys(("log_likelihood", "aic", "bic"))
+        variance = NAN
+        likelihood: dict[str, Any] = dict.fromkeys(("log_likelihood", "aic", "bic"))
         covariance = _of_robust(solver, problem, x, free, count / freedom if freedom else NAN)
     else:
         variance = 1.0 if options.absolute_sigma else squares.residual_standard_deviation**2

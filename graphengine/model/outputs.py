@@ -16,6 +16,7 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.memory import memory_problem
 from graphengine.model.model import Model
+from graphengine.ops.shapes import ArrayType
 
 
 class Outputs(NamedTuple):
@@ -58,9 +59,12 @@ def _data_of(model: Model) -> Mapping[str, Any]:
 
 def _samples_of(model: Model, given: Mapping[str, Any]) -> int | None:
     """How many samples inputs have; None if no shape begins with a symbol for them."""
-    shapes = {name: source.type.shape for name, source in model.graph.inputs.items() if name in given}
-    sampled = [name for name, shape in shapes.items() if shape and isinstance(shape[0], str)]
+    sampled = [name for name, source in model.graph.inputs.items() if name in given and _has_samples(source.type)]
     return len(given[sampled[0]]) if sampled else None
+
+
+def _has_samples(kind: ArrayType) -> bool:
+    return kind.shape != () and isinstance(kind.shape[0], str)
 
 
 def _in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> Outputs:
