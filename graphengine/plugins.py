@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from graphengine.errors import UsageError
@@ -39,10 +39,9 @@ def load_plugins(names: Iterable[str] | None) -> None:
 
 def _load_file(path: Path) -> None:
     """Run a file as a module under a name that no other module has; a file that is loaded already is left alone."""
-    import hashlib
     from importlib.util import module_from_spec, spec_from_file_location
 
-    name = f"graphengine_plugin_{hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]}"
+    name = _module_name(path)
     spec = spec_from_file_location(name, path)
     if name in sys.modules or spec is None or spec.loader is None:
         return
@@ -52,6 +51,13 @@ def _load_file(path: Path) -> None:
     except Exception as error:  # the code of a plugin may raise anything
         del sys.modules[name]
         raise _failed(str(path), error, _line_in(path, error)) from error
+
+
+def _module_name(path: Path) -> str:
+    """A name for the module of a file that no other module has."""
+    import hashlib
+
+    return f"graphengine_plugin_{hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]}"
 
 
 def _load_installed(name: str) -> None:
@@ -64,9 +70,12 @@ def _load_installed(name: str) -> None:
         else:
             importlib.import_module(name)
     except Exception as error:  # the code of a plugin may raise anything
-        shown = f"; installed: {', '.join(sorted(installed.names))}" if installed else ""
-        hint = f"a plugin is a .py file, a module, or an entry point of the group '{GROUP}'{shown}"
-        raise _failed(name, error, hint=hint) from error
+        raise _failed(name, error, hint=_kinds_of_plugins(installed.names)) from error
+
+
+def _kinds_of_plugins(installed: Collection[str]) -> str:
+    shown = f"; installed: {', '.join(sorted(installed))}" if installed else ""
+    return f"a plugin is a .py file, a module, or an entry point of the group '{GROUP}'{shown}"
 
 
 def _failed(name: str, error: Exception, line: int | None = None, hint: str | None = None) -> UsageError:

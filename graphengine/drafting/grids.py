@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,14 +30,18 @@ def in_order(path: str, task: Task, family: Family) -> Task:
     """
     if family not in _ORDERS:
         return task
-    for role in task.roles:
-        if role.is_used and role.kind != ColumnKind.number:
-            raise _other_kind(path, role, family)
+    _require_numbers(path, task.roles, family)
     roles = [replace(role, is_used=True) if role.is_constant else role for role in task.roles]
     ordered = Task(task.target, roles)
     if family == Family.cnn:
         _require_square(path, len(ordered.numbers))
     return ordered
+
+
+def _require_numbers(path: str, roles: Iterable[Role], family: Family) -> None:
+    for role in roles:
+        if role.is_used and role.kind != ColumnKind.number:
+            raise _other_kind(path, role, family)
 
 
 def _other_kind(path: str, role: Role, family: Family) -> UsageError:

@@ -51,11 +51,14 @@ class Numbers:
         is_number = np.isfinite(found)
         if not is_number.all():
             place = int(np.argmin(is_number))
-            self.first_bad = self.first_bad or Cell(lines[place], texts[place])
-            self.bad += int(np.count_nonzero(~is_number))
+            self._add_bad(Cell(lines[place], texts[place]), int(np.count_nonzero(~is_number)))
             found = found[is_number]
         if found.size:
             self._extend(found)
+
+    def _add_bad(self, first: Cell, count: int) -> None:
+        self.first_bad = self.first_bad or first
+        self.bad += count
 
     def _extend(self, found: np.ndarray[Any, Any]) -> None:
         """Look at more numbers."""
@@ -110,6 +113,9 @@ class ColumnProfile:
         self._add_dates(texts)
         for numbers in self.readings:
             numbers.add(lines, texts)
+        self._keep_best_readings()
+
+    def _keep_best_readings(self) -> None:
         fewest = min((numbers.bad for numbers in self.readings), default=0)
         self.readings = [numbers for numbers in self.readings if numbers.bad == fewest]
 

@@ -78,11 +78,15 @@ def _stripes() -> tuple[list[list[list[int]]], list[str]]:
     draw, images, labels = Random(0), [], []
     for number in range(ROWS):
         shift, upright = draw.random() * 6, number % 2 == 0
-        line = [round(3.5 + 3.5 * math.sin(2.1 * place + shift)) for place in range(SIZE)]
-        image = [line] * SIZE if upright else [[pixel] * SIZE for pixel in line]
+        image = _striped(shift, upright)
         images.append([[pixel + draw.randint(0, 2) for pixel in row] for row in image])
         labels.append("upright" if upright else "level")
     return images, labels
+
+
+def _striped(shift: float, upright: bool) -> list[list[int]]:
+    line = [round(3.5 + 3.5 * math.sin(2.1 * place + shift)) for place in range(SIZE)]
+    return [line] * SIZE if upright else [[pixel] * SIZE for pixel in line]
 
 
 def _lstm(name: str) -> dict[str, Any]:

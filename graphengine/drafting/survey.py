@@ -83,11 +83,15 @@ def _first_lines(path: DataFile) -> list[str]:
 
 def _readings(lines: list[str]) -> list[tuple[list[str], Dialect]]:
     """The lines in each dialect that they may have; of one with comments those that are none."""
-    tried = [(lines, Dialect(separator)) for separator in SEPARATORS]
+    tried = _readings_by_separator(lines, Dialect())
     rest = [line for line in lines if not line.startswith(COMMENT)]
     if 0 < len(rest) < len(lines):
-        tried += [(rest, Dialect(separator, comment=COMMENT)) for separator in SEPARATORS]
+        tried += _readings_by_separator(rest, Dialect(comment=COMMENT))
     return tried
+
+
+def _readings_by_separator(lines: list[str], dialect: Dialect) -> list[tuple[list[str], Dialect]]:
+    return [(lines, replace(dialect, separator=separator)) for separator in SEPARATORS]
 
 
 def _has_header(lines: Sequence[str], dialect: Dialect) -> bool:
@@ -113,11 +117,16 @@ def _profiles(
     count = 0
     while block := list(itertools.islice(rows, BLOCK)):
         _require_cells(path, block, len(header))
-        lines, cells = zip(*block, strict=True)
-        for column, texts in zip(columns, zip(*cells, strict=True), strict=True):
-            column.add(lines, texts)
+        _look_at(block, columns)
         count += len(block)
     return count, columns
+
+
+def _look_at(block: Iterable[Row], columns: Iterable[ColumnProfile]) -> None:
+    """Add the cells of some rows to their columns."""
+    lines, cells = zip(*block, strict=True)
+    for column, texts in zip(columns, zip(*cells, strict=True), strict=True):
+        column.add(lines, texts)
 
 
 def _require_cells(path: DataFile, block: Iterable[Row], width: int) -> None:

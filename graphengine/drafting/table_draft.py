@@ -57,10 +57,14 @@ class TableDraft:
 
 
 def _scaling(task: Task) -> list[str]:
+    scaled = _scaling_of_measures(task) if task.numbers or task.dates else []
+    return scaled + ["categories to columns of 0 and 1"] * bool(task.categories)
+
+
+def _scaling_of_measures(task: Task) -> list[str]:
     what = " and ".join(["numbers"] * bool(task.numbers) + ["dates"] * bool(task.dates))
-    numbers = [f"{what} to mean 0 and deviation 1"] if what else []
-    gaps = [f"gaps in {'them' if ' and ' in what else what} to the median"] if task.has_gaps else []
-    return numbers + gaps + ["categories to columns of 0 and 1"] * bool(task.categories)
+    gaps = f"gaps in {'them' if ' and ' in what else what} to the median"
+    return [f"{what} to mean 0 and deviation 1", *[gaps] * task.has_gaps]
 
 
 def draft_table(
@@ -90,8 +94,7 @@ def draft_table(
         not fit it.
     """
     source = source_path(data, folder)
-    kind = next((kind for suffix, kind in KINDS.items() if source.lower().endswith(suffix)), None)
-    file = confined(folder, source)
+    file, kind = confined(folder, source), _typed_kind(source)
     if kind and missing:
         raise UsageError(f"--missing applies to CSV files only, and {data} is not one", hint="leave it out")
     found = survey_of_types(file, kind, memory) if kind else survey(file, memory.block, header=header, missing=missing)
@@ -102,6 +105,11 @@ def draft_table(
     task = in_order(str(data), task, chosen)
     document = table_model(name, source, found.rows, task, chosen, partial(_source, source, found))
     return TableDraft(source, found, task, chosen, document, family is not None)
+
+
+def _typed_kind(source: str) -> str | None:
+    """The kind of a file whose columns have types, by its name; None of a CSV file."""
+    return next((kind for suffix, kind in KINDS.items() if source.lower().endswith(suffix)), None)
 
 
 def _no_target(found: Survey) -> UsageError:

@@ -104,19 +104,24 @@ class _ModelDraft:
     def _scaled(self) -> str:
         """Add numbers and dates, without gaps, standardized."""
         parts, task = self.parts, self.task
-        given = [self._matrix("numbers", task.numbers, "columns of numbers")] if task.numbers else []
-        units = "days since 1970-01-01"
-        given += [self._matrix("dates", task.dates, "columns of dates", units=units)] if task.dates else []
+        full = self._measures()
         size = [len(task.numbers) + len(task.dates)]
         self.width += size[0]
-        full, what = given[0], "numbers and dates side by side"
-        full = parts.node("measures", "concat", given, what, axis=1) if given[1:] else full
         if task.has_gaps:
             usual = parts.statistic("usual", size, "median", full, "median of each column, for its gaps")
             full = parts.node("full", "nn.impute", [full, usual], "gaps get the median of their column")
         mean = parts.statistic("mean", size, "mean", full, "mean of each column over the rows trained on")
         std = parts.statistic("std", size, "std", full, "standard deviation of each column over the rows trained on")
         return parts.node("scaled", "nn.standardize", [full, mean, std], "columns with mean 0 and standard deviation 1")
+
+    def _measures(self) -> str:
+        """Add numbers and dates side by side."""
+        task, units = self.task, "days since 1970-01-01"
+        given = [self._matrix("numbers", task.numbers, "columns of numbers")] if task.numbers else []
+        given += [self._matrix("dates", task.dates, "columns of dates", units=units)] if task.dates else []
+        if len(given) == 1:
+            return given[0]
+        return self.parts.node("measures", "concat", given, "numbers and dates side by side", axis=1)
 
     def _matrix(self, name: str, roles: list[Role], described: str, **keys: Any) -> str:
         has_gaps = any(role.gaps for role in roles)

@@ -19,6 +19,7 @@ from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocumen
 from graphengine.format.functions import DOMAINS, Function, shipped_functions
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
+from graphengine.mappings import without_none
 from graphengine.ops.calling import as_operands, attribute_problems, split
 from graphengine.ops.registry import CORE, OPSET_VERSION
 from graphengine.ops.shapes import ArrayType, dtype_name
@@ -139,22 +140,15 @@ def call_graph(
     own = own or {}
     known = {**shipped_functions(), **{name: Function(name, each, {}) for name, each in own.items()}}
     called = known[function].form(attributes)
-    operands = {
-        name: f"x{place}" if isinstance(kind, ArrayType) else kind
-        for place, (name, kind) in enumerate(zip(called.signature.inputs, kinds, strict=False))
-        if kind is not None
-    }
+    values = [f"x{place}" if isinstance(kind, ArrayType) else kind for place, kind in enumerate(kinds)]
+    operands = without_none(dict(zip(called.signature.inputs, values, strict=False)))
     first, *further = called.signature.outputs
     document = ModelDocument.model_construct(
         format=FORMAT,
         format_version=FORMAT_VERSION,
         opset_imports={CORE: OPSET_VERSION, **DOMAINS},
         name=function,
-        inputs={
-            f"x{place}": InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype))  # type: ignore[arg-type]
-            for place, kind in enumerate(kinds)
-            if isinstance(kind, ArrayType)
-        },
+        inputs=_declared(kinds),
         functions=dict(own),
         nodes=[{"id": "call", "op": function, "inputs": operands, "attributes": dict(attributes)}],
         outputs={first: "call", **{port: f"call:{port}" for port in further}},
@@ -162,16 +156,29 @@ def call_graph(
     return build_graph(document)
 
 
+def _declared(kinds: Sequence[ArrayType | int | float | None]) -> dict[str, InputDocument]:
+    """The inputs of a call: its arrays, each named after its place."""
+    return {
+        f"x{place}": InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype))  # type: ignore[arg-type]
+        for place, kind in enumerate(kinds)
+        if isinstance(kind, ArrayType)
+    }
+
+
 def _computed(function: str, arrays: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
     kinds = [None if each is None else array_type(each.shape, each.dtype) for each in arrays]
     graph = call_graph(function, kinds, attributes)
-    if graph.parameters:
-        missing = ", ".join(name.removeprefix("call/") for name in graph.parameters)
-        raise InputError(f"function '{function}' makes parameters only in a model; on arrays it needs {missing}")
+    _require_no_parameters(function, graph)
     executor = Executor(graph)
     slots = executor.forward({f"x{place}": each for place, each in enumerate(arrays) if each is not None})
     results = tuple(slots[executor.slot_of[value]] for value in graph.outputs.values())
     return results[0] if len(results) == 1 else results
+
+
+def _require_no_parameters(function: str, graph: Graph) -> None:
+    if graph.parameters:
+        missing = ", ".join(name.removeprefix("call/") for name in graph.parameters)
+        raise InputError(f"function '{function}' makes parameters only in a model; on arrays it needs {missing}")
 
 
 @cache

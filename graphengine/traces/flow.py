@@ -197,14 +197,16 @@ class _Explorer:
     def _ways(self) -> dict[str, tuple[int, list[_Way]]]:
         """For each value how many paths lead to the target, and the shortest of them."""
         ways: dict[str, tuple[int, list[_Way]]] = {}
-        values = [name for node in reversed(self.nodes) for name in node.outputs]
-        for value in (*values, *self.graph.sources):
-            further = [ways[name] for name in self._open_results(value) if name in ways]
+        for value in self._last_first():
             if value == self.target:
                 ways[value] = 1, [_Way(0, value, None)]
-            elif further:
+            elif further := [ways[name] for name in self._open_results(value) if name in ways]:
                 ways[value] = sum(count for count, _ in further), _shortest(value, further)
         return ways
+
+    def _last_first(self) -> list[str]:
+        """All values, each after those that are computed from it."""
+        return [*[name for node in reversed(self.nodes) for name in node.outputs], *self.graph.sources]
 
     def _open_results(self, value: str) -> list[str]:
         """What the nodes give that pass a gradient on to a value."""

@@ -7,7 +7,7 @@ For an op whose derivative is a matrix there is no partial derivative to show. I
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import dropwhile
 from typing import NamedTuple, TypeVar
 
@@ -74,10 +74,14 @@ def _of_vector(position: int, values: Sequence[ShownValue | None]) -> str:
 
 def _template(node: GraphNode, position: int, values: Sequence[ShownValue | None]) -> str | None:
     """Return the rule in names of operands; None if the docstring of the op has none."""
-    if node.op == "matmul" and any(len(value.shape) == 1 for value in filter(None, values)):
+    if node.op == "matmul" and _has_vector(values):
         return _of_vector(position, values)
     op = documented(node)
     return None if op is None or len(node.outputs) > 1 else _documented_rule(op, argument_names(node)[position])
+
+
+def _has_vector(values: Iterable[ShownValue | None]) -> bool:
+    return any(len(value.shape) == 1 for value in filter(None, values))
 
 
 def _documented_rule(op: Op, name: str) -> str | None:
@@ -103,13 +107,22 @@ def _einsum(
     terms, arrow, result = einsum_equation(node).partition("->")
     own, others = _apart(terms.split(","), position)
     has_pattern = arrow and _is_product(own, [result, *others])
-    if not has_pattern or any(1 in value.shape for value in filter(None, values)):  # a size of 1 may be broadcast
+    if not has_pattern or _may_broadcast(values):
         return None
     equation = f"{','.join([result, *others])}->{own}"
     names = [gradient, *map(str, _apart(node.inputs, position)[1])]
     texts = [whole_text(value) for value in (incoming, *_apart(values, position)[1])]
-    numbers = None if None in texts else f"einsum('{equation}', {', '.join(map(str, texts))})"
-    return GradientRule(f"einsum('{equation}', {', '.join(names)})", numbers)
+    numbers = None if None in texts else _einsum_text(equation, texts)
+    return GradientRule(_einsum_text(equation, names), numbers)
+
+
+def _may_broadcast(values: Iterable[ShownValue | None]) -> bool:
+    """Return whether one of the values has a size of 1."""
+    return any(1 in value.shape for value in filter(None, values))
+
+
+def _einsum_text(equation: str, operands: Iterable[str | None]) -> str:
+    return f"einsum('{equation}', {', '.join(map(str, operands))})"
 
 
 def _apart(items: Sequence[T], position: int) -> tuple[T, list[T]]:

@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
-from graphengine.ops.shapes import dtype_name
+from graphengine.ops.shapes import ArrayType, dtype_name
 
 
 def not_walked(graph: Graph, operand: Operand, active: Container[str]) -> str:
@@ -22,14 +22,17 @@ def not_walked(graph: Graph, operand: Operand, active: Container[str]) -> str:
 
 
 def _not_learned(graph: Graph, name: str) -> str:
-    if name in graph.inputs:
-        return "an input is data, not a parameter"
-    if name in graph.state:
-        return "state is not learned"
-    if name in graph.trainable:
-        return "its gradient is not asked for"
-    if name in graph.parameters:
-        return "the parameter is not trainable"
-    if not graph.types[name].is_differentiable:
-        return f"{dtype_name(graph.types[name].dtype)} numbers have no gradient"
+    sources = {
+        "an input is data, not a parameter": graph.inputs,
+        "state is not learned": graph.state,
+        "its gradient is not asked for": graph.trainable,
+        "the parameter is not trainable": graph.parameters,
+    }
+    found = (reason for reason, names in sources.items() if name in names)
+    return next(found, None) or _result_not_learned(graph.types[name])
+
+
+def _result_not_learned(kind: ArrayType) -> str:
+    if not kind.is_differentiable:
+        return f"{dtype_name(kind.dtype)} numbers have no gradient"
     return "it depends on nothing that is learned"

@@ -90,11 +90,17 @@ def _steps(loop: TracedLoop) -> Iterator[tuple[str, list[Row]]]:
     before = 0
     for number, step in loop.opened:
         if number > before + 1:
-            folded = f"step {before + 1}" if number == before + 2 else f"steps {before + 1} to {number - 1}"
-            yield f"{loop.node}, {folded} of {loop.steps}", [Row(0, (f"{loop.function}: folded.",))]
+            yield (
+                f"{loop.node}, {_steps_text(before + 1, number - 1)} of {loop.steps}",
+                [Row(0, (f"{loop.function}: folded.",))],
+            )
         for heading, rows in _sections(step):
             yield f"{loop.node}, step {number} of {loop.steps}, {heading}", rows
         before = number
+
+
+def _steps_text(first: int, last: int) -> str:
+    return f"step {first}" if first == last else f"steps {first} to {last}"
 
 
 def _backward(trace: GraphTrace) -> Iterator[Row]:

@@ -149,14 +149,20 @@ def computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
     missing: set[Any] = graph.sources.keys() - values.keys()
     if not missing:
         return graph
-    nodes = []
-    for node in graph.nodes:
-        if missing.isdisjoint(node.inputs):
-            nodes.append(node)
-        else:
-            missing.update(node.outputs)
+    nodes = _without_readers(graph.nodes, missing)
     outputs = {name: value for name, value in graph.outputs.items() if value not in missing}
     return graph.derive(nodes, outputs, without(graph.types, missing), inputs=without(graph.inputs, missing))
+
+
+def _without_readers(nodes: Sequence[GraphNode], missing: set[Any]) -> list[GraphNode]:
+    """The nodes that read nothing missing; what the others give is missing, too."""
+    kept = []
+    for node in nodes:
+        if missing.isdisjoint(node.inputs):
+            kept.append(node)
+        else:
+            missing.update(node.outputs)
+    return kept
 
 
 def evaluation(node: GraphNode, shown: Mapping[str, ShownValue]) -> NodeForward:
@@ -275,10 +281,12 @@ class _Walker:
 
     def left_out(self, target: str) -> tuple[tuple[str, str], ...]:
         """The nodes without a walk, each with the reason."""
-        walked = {walk.node for walk in self.walks}
         used = {node.id for node in reachable(self.graph.nodes, [target])}
-        others = [node for node in self.graph.nodes if node.id not in walked]
-        return tuple((node.id, self._why_left_out(node, used)) for node in others)
+        return tuple([(node.id, self._why_left_out(node, used)) for node in self._not_walked()])
+
+    def _not_walked(self) -> list[GraphNode]:
+        walked = {walk.node for walk in self.walks}
+        return [node for node in self.graph.nodes if node.id not in walked]
 
     def _why_left_out(self, node: GraphNode, used: Container[str]) -> str:
         if node.id not in used:
@@ -289,10 +297,12 @@ class _Walker:
     def sums(self, target: str | None) -> tuple[Gradient, ...]:
         """The gradients with respect to all values that are walked through, from the target to the wanted values."""
         found = [self._sum(name, parts) for name, parts in self.arrived.items()]
-        if target is None:
-            return tuple(found)
+        return tuple(found if target is None else found + self._without_parts(target))
+
+    def _without_parts(self, target: str) -> list[Gradient]:
+        """The gradients with respect to wanted values at which nothing arrives."""
         absent = [name for name in self.wanted if name not in self.arrived]
-        return (*found, *(Gradient(name, (), self.show(self._without_edges(name, target))) for name in absent))
+        return [Gradient(name, (), self.show(self._without_edges(name, target))) for name in absent]
 
     def _sum(self, name: str, parts: Sequence[tuple[str, Any]]) -> Gradient:
         total = reduce(add, (part for _, part in parts))

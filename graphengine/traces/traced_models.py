@@ -110,11 +110,16 @@ def _begins_with_updates(model: Model, given: Mapping[str, Any], *, asked: bool)
 def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tuple[Iterations, Moment]:
     """An iteration of the training, on given values where there are some."""
     if given and iteration is None:
-        iterations = Iterations(model, given, batch_size=None, shuffle=False)
-        return iterations, iterations.at(1)._replace(epoch=None)
+        return _moment_on(model, given)
     iterations = Iterations(model, None if model.graph.inputs else {})
     moment = iterations.at(1 if iteration is None else iteration)
     return iterations, moment._replace(batch=given, epoch=None) if given else moment
+
+
+def _moment_on(model: Model, given: Mapping[str, Any]) -> tuple[Iterations, Moment]:
+    """The first iteration of a training on nothing but given values."""
+    iterations = Iterations(model, given, batch_size=None, shuffle=False)
+    return iterations, iterations.at(1)._replace(epoch=None)
 
 
 def trace_run(run: Run) -> GraphTrace:

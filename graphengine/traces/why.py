@@ -133,12 +133,17 @@ def aim_of(trace: GraphTrace, name: str, multiply: Multiply) -> Aim | None:
 def _aim(trace: GraphTrace, name: str, difference: Step, below: Path, multiply: Multiply) -> Aim | None:
     """The aim at which the operand of a difference is led by the rest of the path, if these are single numbers."""
     walk, edge = difference
-    target = next((other.operand for other in walk.edges if other.reason), "")
+    target = _not_followed(walk)
     guess, wanted = trace.values.get(edge.operand), trace.values.get(target)
     factors = [each.partial for _, each in below if _is_number(each.partial)]
     if len(factors) < len(below) or not (_is_number(guess) and _is_number(wanted)):
         return None
     return Aim(edge.operand, guess, target, wanted, _slope_name(below, edge.operand, name), multiply(factors))
+
+
+def _not_followed(walk: NodeBackward) -> str:
+    """The operand of a difference that the gradient does not go to; nothing if there is none."""
+    return next((edge.operand for edge in walk.edges if edge.reason), "")
 
 
 def _slope_name(path: Path, prediction: str, name: str) -> str:
