@@ -12,8 +12,12 @@ import sys
 import traceback
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graphengine.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 GROUP = "graphengine.nodes"
 LOADED: dict[str, None] = {}
@@ -45,9 +49,14 @@ def _load_file(path: Path) -> None:
     spec = spec_from_file_location(name, path)
     if name in sys.modules or spec is None or spec.loader is None:
         return
-    module = sys.modules[name] = module_from_spec(spec)
+    sys.modules[name] = module_from_spec(spec)
+    _run(name, spec.loader, path)
+
+
+def _run(name: str, loader: Loader, path: Path) -> None:
+    """Run the file of a module; a module that fails leaves no trace."""
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(sys.modules[name])
     except Exception as error:  # the code of a plugin may raise anything
         del sys.modules[name]
         raise _failed(str(path), error, _line_in(path, error)) from error

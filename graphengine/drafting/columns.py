@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from graphengine.drafting.profiles import ColumnProfile, Numbers, Period
+from graphengine.drafting.profiles import Cell, ColumnProfile, Numbers, Period
 from graphengine.drafting.survey import Survey
 from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.wording import counted, enumerated, shown
@@ -48,8 +48,11 @@ class Column:
             return ColumnKind.number
         if self.profile.are_dates:
             return ColumnKind.date
-        are_few = len(self.texts) <= MOST_CATEGORIES and self.profile.may_be_categories
-        return ColumnKind.category if are_few else ColumnKind.text
+        return ColumnKind.category if self._are_few_texts else ColumnKind.text
+
+    @property
+    def _are_few_texts(self) -> bool:
+        return len(self.texts) <= MOST_CATEGORIES and self.profile.may_be_categories
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -80,9 +83,13 @@ class Column:
     @property
     def counts_rows(self) -> bool:
         """Whether the column has a number in each row, always 1 more than in the row before."""
-        if self.kind != ColumnKind.number or self.gaps or not self.are_integers:
+        if self.kind != ColumnKind.number or self.gaps:
             return False
-        return self.numbers is not None and self.numbers.are_counting and self.survey.rows > MOST_GUESSED
+        return self.are_integers and self._are_counting and self.survey.rows > MOST_GUESSED
+
+    @property
+    def _are_counting(self) -> bool:
+        return self.numbers is not None and self.numbers.are_counting
 
     # ------------------------------------------------------------ why it is left out; nothing if it is not
 
@@ -130,10 +137,7 @@ class Column:
         numbers = self.numbers or next(iter(self.profile.readings), None)
         if numbers is None or numbers.first_bad is None or numbers.bad > self.profile.filled / 2:
             return ""
-        line, text = numbers.first_bad
-        others = "one is not," if numbers.bad == 1 else f"{numbers.bad} are not, the first"
-        size = ", larger than any double" * _is_beyond(text)
-        return f"most of its cells are numbers, {others} in line {line}: {shown(text)}{size}"
+        return f"most of its cells are numbers, {_exceptions(numbers.bad, numbers.first_bad)}"
 
     # ------------------------------------------------------------ what it has, if it is used
 
@@ -151,14 +155,21 @@ class Column:
         """From when to when the dates are, how they are written, and how they may be meant."""
         date_format = self.survey.dialect.date_format
         low, high = (str(date.astype("datetime64[s]")).removesuffix("T00:00:00") for date in period)
+        return f"dates from {low} to {high}, written {_form(date_format)}{self._other_form()}"
+
+    def _other_form(self) -> str:
+        """What else the dates may mean; nothing if there is nothing else."""
+        date_format = self.survey.dialect.date_format
         other = next((each for each in self.profile.periods if each != date_format), None)
-        doubt = f"; {_form(other)} would fit, too" if other else ""
-        return f"dates from {low} to {high}, written {_form(date_format)}{doubt}"
+        return f"; {_form(other)} would fit, too" if other else ""
 
     def _doubt(self) -> str:
         """Why the texts may be meant as numbers; nothing if they may not."""
         if bad := self.bad_numbers():
             return f"; {bad}; if that means a missing value, leave the cells empty or name it with --missing"
+        return self._other_mark()
+
+    def _other_mark(self) -> str:
         marks = [each.dialect.decimal for each in self.profile.readings if not each.bad]
         return f"; numbers with the decimal mark {shown(marks[0])}, unlike other columns" if marks else ""
 
@@ -178,6 +189,13 @@ class Column:
 
 def _form(date_format: str | None) -> str:
     return shown(date_format) if date_format else "ISO 8601"
+
+
+def _exceptions(count: int, first: Cell) -> str:
+    """How many cells are no numbers, and where the first of them is."""
+    others = "one is not," if count == 1 else f"{count} are not, the first"
+    size = ", larger than any double" * _is_beyond(first.text)
+    return f"{others} in line {first.line}: {shown(first.text)}{size}"
 
 
 def _is_beyond(text: str) -> bool:

@@ -54,6 +54,11 @@ class Task:
         return [role for role in self.roles if role.is_used and role.kind == kind]
 
     @property
+    def has_inputs(self) -> bool:
+        """Whether a column is used."""
+        return bool(self.numbers or self.dates or self.categories)
+
+    @property
     def has_gaps(self) -> bool:
         """Whether a number or a date that is used has no value in some rows."""
         return any(role.gaps for role in (*self.numbers, *self.dates))
@@ -92,7 +97,7 @@ def _task(survey: Survey, target: str, classes: bool | None, excluded: Collectio
     columns = [Column(profile, survey) for profile in survey.columns]
     role = _target_role(columns.pop(names.index(target)), classes)
     task = Task(role, _other_roles(columns, names, excluded))
-    if not (task.numbers or task.dates or task.categories):
+    if not task.has_inputs:
         hint = _left_out(task.roles)
         raise DataError(f"no column is left to predict '{target}' from", code="GE505", hint=hint)
     return task
@@ -179,10 +184,16 @@ def _require_target(column: Column) -> None:
         raise DataError(f"{where} has dates, which are not predicted", code="GE505", hint=hint)
 
 
+def _are_classes(column: Column, asked: bool | None) -> bool:
+    """Whether numbers are classes: as asked for, or else if they are two integers."""
+    if asked is not None:
+        return asked
+    return column.are_countable and len(column.profile.texts) == MOST_GUESSED
+
+
 def _number_target(column: Column, classes: bool | None) -> Role:
     texts = column.profile.texts
-    are_two = column.are_countable and len(texts) == MOST_GUESSED
-    if classes or (classes is None and are_two):
+    if _are_classes(column, classes):
         return _class_target(column, _number_categories(texts), f"{len(texts)} different numbers: classification")
     if constant := column.constant:
         message = f"{column.as_target} {constant.removeprefix('it ')}"
@@ -219,9 +230,12 @@ def _class_target(column: Column, categories: tuple[str | int, ...], why: str) -
 
 def _require_few(column: Column, classes: int) -> None:
     """Refuse a target with more values than there may be classes."""
-    has_more = column.profile.has_more_texts
-    if classes > MOST_CATEGORIES or has_more or not column.profile.may_be_categories:
-        count = f"more than {classes - 1}" if has_more else classes
+    if _has_too_many(column, classes):
+        count = f"more than {classes - 1}" if column.profile.has_more_texts else classes
         message = f"{column.as_target} has {count} different values, too many for classes"
         hint = f"choose another target; classes are texts that repeat, at most {MOST_CATEGORIES} of them"
         raise DataError(message, code="GE505", hint=hint)
+
+
+def _has_too_many(column: Column, classes: int) -> bool:
+    return classes > MOST_CATEGORIES or column.profile.has_more_texts or not column.profile.may_be_categories

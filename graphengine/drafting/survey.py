@@ -105,8 +105,13 @@ def _widths(lines: Sequence[str], dialect: Dialect) -> tuple[int, int]:
     with suppress(csv.Error):
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=dialect.separator) if row)
         most = widths.most_common(1)[0][0] if widths else 0
-        return most if len(widths) == 1 and most > 1 else 0, most
+        return _agreed(widths), most
     return 0, 0
+
+
+def _agreed(widths: Collection[int]) -> int:
+    """The one number of columns that lines have, if it is more than 1; else 0."""
+    return max(widths) if len(widths) == 1 and max(widths) > 1 else 0
 
 
 def _profiles(
@@ -140,8 +145,13 @@ def _require_cells(path: DataFile, block: Iterable[Row], width: int) -> None:
 
 def _date_format(columns: Sequence[ColumnProfile], dialect: Dialect) -> str | None:
     """The format that reads most columns of dates."""
-    dated = [column for column in columns if column.are_dates and not column.are_numbers(dialect)]
+    dated = _dated(columns, dialect)
     return max((None, *FORMATS), key=lambda each: sum(each in column.periods for column in dated))
+
+
+def _dated(columns: Iterable[ColumnProfile], dialect: Dialect) -> list[ColumnProfile]:
+    """The columns that have dates and no numbers."""
+    return [column for column in columns if column.are_dates and not column.are_numbers(dialect)]
 
 
 def _missing(columns: Sequence[ColumnProfile], dialect: Dialect, asked: Collection[str]) -> tuple[str, ...]:

@@ -109,17 +109,24 @@ def signature_of(function: Function) -> inspect.Signature:
 
     Python requires a default after a default, so what follows an optional input has one, too; the function requires it.
     """
+    return inspect.Signature([*_positional(function.document), *_keywords(function.document)])
+
+
+def _positional(document: FunctionDocument) -> list[inspect.Parameter]:
     kind = inspect.Parameter
-    optional = itertools.accumulate([each.optional for each in function.document.inputs.values()], operator.or_)
-    inputs = [
+    optional = itertools.accumulate([each.optional for each in document.inputs.values()], operator.or_)
+    return [
         kind(name, kind.POSITIONAL_OR_KEYWORD, default=None if may_lack else kind.empty)
-        for name, may_lack in zip(function.document.inputs, optional, strict=True)
+        for name, may_lack in zip(document.inputs, optional, strict=True)
     ]
-    attributes = [
+
+
+def _keywords(document: FunctionDocument) -> list[inspect.Parameter]:
+    kind = inspect.Parameter
+    return [
         kind(name, kind.KEYWORD_ONLY, default=kind.empty if each.required else each.default)
-        for name, each in function.document.attributes.items()
+        for name, each in document.attributes.items()
     ]
-    return inspect.Signature([*inputs, *attributes])
 
 
 def call_graph(
@@ -140,8 +147,7 @@ def call_graph(
     own = own or {}
     known = {**shipped_functions(), **{name: Function(name, each, {}) for name, each in own.items()}}
     called = known[function].form(attributes)
-    values = [f"x{place}" if isinstance(kind, ArrayType) else kind for place, kind in enumerate(kinds)]
-    operands = without_none(dict(zip(called.signature.inputs, values, strict=False)))
+    operands = without_none(dict(zip(called.signature.inputs, _operands(kinds), strict=False)))
     first, *further = called.signature.outputs
     document = ModelDocument.model_construct(
         format=FORMAT,
@@ -154,6 +160,11 @@ def call_graph(
         outputs={first: "call", **{port: f"call:{port}" for port in further}},
     )
     return build_graph(document)
+
+
+def _operands(kinds: Sequence[ArrayType | int | float | None]) -> list[Any]:
+    """What a call reads: its arrays by the names of inputs, and numbers."""
+    return [f"x{place}" if isinstance(kind, ArrayType) else kind for place, kind in enumerate(kinds)]
 
 
 def _declared(kinds: Sequence[ArrayType | int | float | None]) -> dict[str, InputDocument]:
@@ -169,8 +180,13 @@ def _computed(function: str, arrays: Sequence[Any], attributes: Mapping[str, Any
     kinds = [None if each is None else array_type(each.shape, each.dtype) for each in arrays]
     graph = call_graph(function, kinds, attributes)
     _require_no_parameters(function, graph)
+    return _results(graph, {f"x{place}": each for place, each in enumerate(arrays) if each is not None})
+
+
+def _results(graph: Graph, inputs: Mapping[str, Any]) -> Any:
+    """The result of a graph, or its results as a tuple."""
     executor = Executor(graph)
-    slots = executor.forward({f"x{place}": each for place, each in enumerate(arrays) if each is not None})
+    slots = executor.forward(inputs)
     results = tuple(slots[executor.slot_of[value]] for value in graph.outputs.values())
     return results[0] if len(results) == 1 else results
 

@@ -98,7 +98,7 @@ def trace_values(
         left_out=walker.walk(executor, target),
         backward=tuple(walker.walks),
         gradients=walker.sums(target),
-        loops=walker.loops(opened) if show in (ShownValue.of, ShownValue.whole) else (),
+        loops=walker.loops(opened),
     )
 
 
@@ -112,6 +112,11 @@ def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> 
     inputs = [name for name, kind in step.graph.inputs.items() if kind.type.is_differentiable]
     if of is None or not (step.arriving and inputs):
         return trace_graph(step.graph, step.values, show=show, opened=opened)
+    return _traced_weighted(step, inputs, of, show, opened)
+
+
+def _traced_weighted(step: LoopStep, inputs: Sequence[str], of: str, show: Show, opened: Opened) -> GraphTrace:
+    """The trace of a step with the gradients that arrive as the weights of its results in a sum."""
     values, gradients = zip(*step.arriving, strict=True)
     names = list(map("{}/arriving.{}".format, values, count()))
     graph = weighted(step.graph, list(zip(values, names, strict=True)), inputs)
@@ -122,7 +127,6 @@ def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> 
 def _of_nodes_in(graph: Graph, traced: GraphTrace) -> GraphTrace:
     """The trace of an extended graph without what extends it."""
     own = {node.id for node in graph.nodes}
-    gradients = [_from_outside(each, own) for each in traced.gradients if each.value in graph.types]
     return replace(
         traced,
         model=graph.name,
@@ -130,7 +134,7 @@ def _of_nodes_in(graph: Graph, traced: GraphTrace) -> GraphTrace:
         forward=_selected(traced.forward, "node", own),
         backward=_selected(traced.backward, "node", own),
         left_out=tuple([each for each in traced.left_out if each[0] in own]),
-        gradients=tuple(gradients),
+        gradients=tuple([_from_outside(each, own) for each in _selected(traced.gradients, "value", graph.types)]),
     )
 
 
@@ -267,6 +271,8 @@ class _Walker:
 
     def loops(self, opened: Opened) -> tuple[TracedLoop, ...]:
         """The loops among the nodes, the first and the last steps of each traced."""
+        if self.show not in (ShownValue.of, ShownValue.whole):
+            return ()  # symbols are not cut into steps
         return tuple([self._loop(node, opened) for node in self.graph.nodes if node.is_loop])
 
     def _loop(self, node: GraphNode, opened: Opened) -> TracedLoop:

@@ -86,10 +86,14 @@ def _manner(aim: Aim | None, step: float, slope: float) -> str:
 def _toward_aim(aim: Aim, step: float) -> str | None:
     """Which way the prediction changes with the parameter, where the step moves it nearer to its target."""
     guess, wanted, rate = map(_number, (aim.guess, aim.wanted, aim.slope))
-    nearer = (guess < wanted or guess > wanted) and (step * rate > 0) == (guess < wanted)
-    if not (rate and nearer):
+    if not (rate and _comes_nearer(guess, wanted, step * rate)):
         return None
     return "grows" if rate > 0 else "shrinks"
+
+
+def _comes_nearer(guess: float, wanted: float, change: float) -> bool:
+    """Whether a change goes from a guess toward what is wanted, and these are different numbers."""
+    return (guess < wanted or guess > wanted) and (change > 0) == (guess < wanted)
 
 
 def sentences(movement: Movement) -> dict[str, str]:

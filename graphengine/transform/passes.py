@@ -300,8 +300,15 @@ def _unbroadcast(rewriter: Rewriter, node: GraphNode, shape: Shape) -> tuple[Ope
     if not shape or not _is_static(shape):
         return None
     inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
-    moved = [operand for operand, before in zip(inputs, node.inputs, strict=True) if operand is not before]
-    return inputs if moved and not any(_is_python_number(rewriter, operand) for operand in moved) else None
+    if inputs == node.inputs or _frees_python_number(rewriter, inputs, node.inputs):
+        return None
+    return inputs
+
+
+def _frees_python_number(rewriter: Rewriter, inputs: Sequence[Operand], before: Sequence[Operand]) -> bool:
+    """Whether one of the operands that were broadcast before is a Python number."""
+    pairs = zip(inputs, before, strict=True)
+    return any(operand is not made and _is_python_number(rewriter, operand) for operand, made in pairs)
 
 
 def _is_python_number(rewriter: Rewriter, operand: Operand) -> bool:

@@ -166,9 +166,13 @@ def choices(graph: Graph, path: Path) -> dict[str, tuple[Choice | OwnChoice, ...
     if any(_chooses(node) for node, _ in path):
         found.update(_of_conditions(graph, path))
     if any(node.op in OWN for node, _ in path):
-        for node in _between_infinities(graph, path):
-            found[node.id] = (*found.get(node.id, ()), OwnChoice(node.id, node.op))
+        _add_own_choices(found, graph, path)
     return found
+
+
+def _add_own_choices(found: dict[str, tuple[Choice | OwnChoice, ...]], graph: Graph, path: Path) -> None:
+    for node in _between_infinities(graph, path):
+        found[node.id] = (*found.get(node.id, ()), OwnChoice(node.id, node.op))
 
 
 def _of_conditions(graph: Graph, path: Path) -> dict[str, tuple[Choice, ...]]:
