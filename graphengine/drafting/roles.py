@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from graphengine.data.csv_dialect import Dialect
 from graphengine.drafting.columns import MOST_CATEGORIES, MOST_GUESSED, Column, ColumnKind
 from graphengine.drafting.profiles import dialects
 from graphengine.drafting.survey import Survey
@@ -112,10 +113,12 @@ def _require_columns(wanted: Iterable[str], names: Sequence[str], survey: Survey
 
 def _header_hint(survey: Survey, names: Sequence[str]) -> str:
     """What to do where the names of the columns have a number among them: the first row may be data."""
-    readers = dialects(survey.dialect) if survey.dialect.header else []
-    if any(each.value(text) is not None for each in readers for text in names):
-        return "; if the first row has no names, add --no-header"
-    return ""
+    is_doubtful = survey.dialect.header and _are_numbers_among(names, dialects(survey.dialect))
+    return "; if the first row has no names, add --no-header" * is_doubtful
+
+
+def _are_numbers_among(texts: Iterable[str], readers: Sequence[Dialect]) -> bool:
+    return any(each.value(text) is not None for text in texts for each in readers)
 
 
 def _left_out(roles: Sequence[Role]) -> str:
@@ -161,8 +164,10 @@ def _reason_against_name(name: str, names: Sequence[str], excluded: Collection[s
 
 def _target_role(column: Column, classes: bool | None) -> Role:
     _require_target(column)
-    if column.kind == ColumnKind.number:
-        return _number_target(column, classes)
+    return _number_target(column, classes) if column.kind == ColumnKind.number else _text_target(column, classes)
+
+
+def _text_target(column: Column, classes: bool | None) -> Role:
     where = column.as_target
     if classes is False:
         raise UsageError(f"{where} has texts, and a regression predicts numbers", hint="choose logistic or mlp")

@@ -146,9 +146,13 @@ def _classes(family: Family | None, classes: bool | None) -> bool | None:
     if needed is None:
         return classes
     if classes is not None and needed != classes:
-        other, what = (Family.logistic, "classification") if classes else (Family.linear, "regression")
-        raise UsageError(f"a model of kind '{family}' does no {what}", hint=f"choose {other} or mlp")
+        raise _does_not(family, classes)
     return needed
+
+
+def _does_not(family: Family | None, classes: bool) -> UsageError:
+    other, what = (Family.logistic, "classification") if classes else (Family.linear, "regression")
+    return UsageError(f"a model of kind '{family}' does no {what}", hint=f"choose {other} or mlp")
 
 
 _CLASSES: dict[Family | None, bool] = {Family.linear: False, Family.logistic: True}

@@ -97,9 +97,11 @@ class _ModelDraft:
         """Add the columns as numbers of about the same size, side by side."""
         parts = [self._scaled()] if self.task.numbers or self.task.dates else []
         parts += [self._one_hot(role) for role in self.task.categories]
-        return (
-            self.parts.node("columns", "concat", parts, "all columns side by side", axis=1) if parts[1:] else parts[0]
-        )
+        return self._side_by_side("columns", parts, "all columns side by side")
+
+    def _side_by_side(self, name: str, parts: list[str], description: str) -> str:
+        """Add parts as one array; a single part is that already."""
+        return parts[0] if len(parts) == 1 else self.parts.node(name, "concat", parts, description, axis=1)
 
     def _scaled(self) -> str:
         """Add numbers and dates, without gaps, standardized."""
@@ -119,9 +121,7 @@ class _ModelDraft:
         task, units = self.task, "days since 1970-01-01"
         given = [self._matrix("numbers", task.numbers, "columns of numbers")] if task.numbers else []
         given += [self._matrix("dates", task.dates, "columns of dates", units=units)] if task.dates else []
-        if len(given) == 1:
-            return given[0]
-        return self.parts.node("measures", "concat", given, "numbers and dates side by side", axis=1)
+        return self._side_by_side("measures", given, "numbers and dates side by side")
 
     def _matrix(self, name: str, roles: list[Role], described: str, **keys: Any) -> str:
         has_gaps = any(role.gaps for role in roles)
@@ -172,14 +172,16 @@ class _ModelDraft:
         if self.family == Family.mlp:
             return self.parts.node("scores", "nn.mlp", [columns], what, units=[*UNITS, units], activation="relu")
         if self.family not in PENALIZED:
-            is_image = self.family == Family.cnn
-            features = (
-                image_features(self.parts, columns, self.width) if is_image else series_memory(self.parts, columns)
-            )
-            return self.parts.node("scores", "nn.dense", [features], what, units=units)
+            return self.parts.node("scores", "nn.dense", [self._features(columns)], what, units=units)
         weight = self.parts.weights("weight", [self.width, units], "a row for each column")
         bias = self.parts.weights("bias", [units], "the score where all columns are 0")
         return self.parts.node("scores", "nn.dense", [columns, weight, bias], what)
+
+    def _features(self, columns: str) -> str:
+        """Add what is found in columns that have an order."""
+        if self.family == Family.cnn:
+            return image_features(self.parts, columns, self.width)
+        return series_memory(self.parts, columns)
 
     def penalty(self) -> Penalty | None:
         """Return the penalty on weights: that of scikit-learn's Ridge and LogisticRegression with strength 1.

@@ -63,8 +63,13 @@ def _profile(name: str, place: int, kind: str) -> ColumnProfile:
 
 def _text(cell: Any) -> str:
     """A cell as a CSV file has it."""
-    if cell is None or cell != cell:
+    if _is_missing(cell):
         return ""
     if isinstance(cell, (datetime.date, datetime.datetime)):
         return cell.isoformat()
     return str(int(cell) if isinstance(cell, bool) else cell)
+
+
+def _is_missing(cell: Any) -> bool:
+    """Whether a cell has no value, or NaN."""
+    return cell is None or cell != cell

@@ -108,11 +108,14 @@ def _operand_text(operand: Operand) -> str:
 
 def _template(node: GraphNode) -> str | None:
     """The right side of the op's formula if it has all of the node: its operands, and each attribute that is set."""
-    op = documented(node)
-    text = op.docstring.formula.removeprefix("z = ") if op else ""
+    text = _right_side(documented(node))
     names = set(_free_names(text))
     is_complete = names.issuperset(node.node.model_dump(exclude_defaults=True))
     return text if text and is_complete and names <= {*operand_texts(node), *attribute_texts(node)} else None
+
+
+def _right_side(op: Op | None) -> str:
+    return op.docstring.formula.removeprefix("z = ") if op else ""
 
 
 def _free_names(text: str) -> Iterator[str]:
@@ -189,10 +192,14 @@ def _joined(texts: Sequence[str], operator: str) -> str:
 def _count(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
     """The n of a formula over the numbers of its operand that one number of the result is made of."""
     value = values[0]
-    if value is None or type(node.node).infer is not reduction:
-        return None if value is None else str(math.prod(value.shape))
-    axes = normalized_axes(node.node.axis, len(value.shape))  # type: ignore[attr-defined]
-    return str(math.prod(value.shape[axis] for axis in axes))
+    return None if value is None else str(math.prod(_counted_sizes(node, value.shape)))
+
+
+def _counted_sizes(node: GraphNode, shape: tuple[int, ...]) -> Sequence[int]:
+    """The sizes of the axes that an op goes over: all of them unless it is a reduction over some."""
+    if type(node.node).infer is not reduction:
+        return shape
+    return [shape[axis] for axis in normalized_axes(node.node.axis, len(shape))]  # type: ignore[attr-defined]
 
 
 def _partial(node: GraphNode, position: int, texts: Mapping[str, str]) -> str | None:

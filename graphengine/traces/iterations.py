@@ -146,10 +146,15 @@ class Iterations:
     @cached_property
     def _rule_nodes(self) -> dict[str, list[GraphNode]]:
         """For each trainable parameter the nodes of the step graph between its gradient and its new value."""
-        graph, own = self.step.graph, self.model.graph
-        before = {node.id for node in (*reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]]), *own.nodes)}
+        graph, before = self.step.graph, self._before_updates()
         late = [node for node in graph.nodes if node.id not in before]
-        return {name: reachable(late, [graph.outputs[f"new_{name}"]]) for name in own.trainable}
+        return {name: reachable(late, [graph.outputs[f"new_{name}"]]) for name in self.model.graph.trainable}
+
+    def _before_updates(self) -> set[str]:
+        """The nodes of the model, and those of the gradients and their norm."""
+        graph = self.step.graph
+        gradients = reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])
+        return {node.id for node in (*gradients, *self.model.graph.nodes)}
 
 
 def _batches(batches: Batches) -> Iterator[tuple[int, Mapping[str, Any]]]:

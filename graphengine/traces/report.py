@@ -17,7 +17,7 @@ from graphengine.traces.sentences import (
     total_text,
     update_title,
 )
-from graphengine.traces.trace_parts import GraphTrace, TracedLoop
+from graphengine.traces.trace_parts import Gradient, GraphTrace, TracedLoop
 from graphengine.wording import escaped
 
 MAX_WIDTH = 60
@@ -56,10 +56,14 @@ def _markdown_cell(text: str) -> str:
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:
     """Rows as lines: the cells of rows of one depth form columns."""
     texts = [("    " * depth + "  " + cells[0], *cells[1:]) for depth, cells in rows]
-    columns = zip_longest(*(cells[:-1] for cells in texts), fillvalue="")  # the last cell of a row may be long
-    widths = [min(max(map(len, column)), MAX_WIDTH) for column in columns]
+    widths = _widths([cells[:-1] for cells in texts])  # the last cell of a row may be long
     for cells in texts:
         yield "  ".join(map(str.ljust, cells, [*widths, 0])).rstrip()
+
+
+def _widths(rows: Iterable[Sequence[str]]) -> list[int]:
+    """How wide the columns of rows are, which may have more or fewer cells."""
+    return [min(max(map(len, column)), MAX_WIDTH) for column in zip_longest(*rows, fillvalue="")]
 
 
 def _sections(trace: GraphTrace) -> Iterator[tuple[str, list[Row]]]:
@@ -70,15 +74,18 @@ def _sections(trace: GraphTrace) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _parts(trace: GraphTrace) -> dict[str, list[Row]]:
-    wanted = [gradient for gradient in trace.gradients if gradient.value in trace.wrt]
     return {
         "given": [Row(0, (given.name, given.value.text, given.kind)) for given in trace.given],
         "forward": _lines(map(forward_text, trace.forward)),
         f"backward, from {trace.of}": list(_backward(trace)),
         "sums of gradients": _lines(sum_text(gradient, trace.of) for gradient in trace.several),
-        "gradients": _lines(total_text(gradient, trace.of) for gradient in wanted),
+        "gradients": _lines(total_text(gradient, trace.of) for gradient in _wanted(trace)),
         **_update(trace),
     }
+
+
+def _wanted(trace: GraphTrace) -> list[Gradient]:
+    return [gradient for gradient in trace.gradients if gradient.value in trace.wrt]
 
 
 def _lines(texts: Iterable[str]) -> list[Row]:

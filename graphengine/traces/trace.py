@@ -185,6 +185,11 @@ def _has_partials(node: GraphNode, results: Sequence[Any]) -> bool:
     return len(results) == 1 and (is_apart or not np.ndim(results[0]))
 
 
+def _needs_rule(partial: Any, incoming: Sequence[Any]) -> bool:
+    """Whether a gradient comes from one result, by a derivative that is not one number for each element."""
+    return partial is None and len(incoming) == 1
+
+
 class _Walker:
     """Sees the backward pass of the reference executor go by and writes down what it does."""
 
@@ -232,7 +237,7 @@ class _Walker:
         node = step.step.node
         operand, values, result = node.inputs[position], _operands(node, self.shown), self.shown[node.id]
         rule = None
-        if product is not None and partial is None and len(incoming) == 1:
+        if product is not None and _needs_rule(partial, incoming):
             arriving = f"d_{self.of}/d_{node.id}"
             rule = gradient_rule(node, position, arriving, values, result, self.show(incoming[0]))
         return BackwardEdge(

@@ -72,8 +72,12 @@ def case_of(movement: Movement) -> str:
     if not (math.isfinite(step) and math.isfinite(slope)):
         return "lost"
     if step == 0:
-        return "flat" if slope == 0 else "still"
+        return _case_of_rest(slope)
     return f"{'rises' if step > 0 else 'falls'} {_manner(movement.aim, step, slope)}".rstrip()
+
+
+def _case_of_rest(slope: float) -> str:
+    return "flat" if slope == 0 else "still"
 
 
 def _manner(aim: Aim | None, step: float, slope: float) -> str:

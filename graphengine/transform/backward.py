@@ -46,10 +46,11 @@ class BackwardPass:
         values: list[Any] = [*inputs, *outputs, *incoming, *begun, *[choice.condition for choice in choices]]
         kinds = tuple(map(self._recorder.types.get, values))
         taken = tuple([choice.taken for choice in choices])
-        key = (id(node.node), kinds, needs, completes, taken, _pattern(inputs), _literals(node, kinds))
+        first = _first_places(inputs)
+        key = (id(node.node), kinds, needs, completes, taken, first, _literals(node, kinds))
         templates = self._recorder.templates
         if key not in templates:
-            made = _Alike(self._recorder, node, needs, completes, kinds, choices).template()
+            made = _Alike(self._recorder, node, needs, completes, kinds, choices, first).template()
             templates[key] = node.node, made
         _, template = templates[key]
         values = self._recorder.repeat(template, values, node.id)
@@ -77,17 +78,10 @@ def _completions(path: Sequence[PathNode]) -> list[tuple[bool, ...]]:
     return completions[::-1]
 
 
-def _pattern(inputs: tuple[Operand, ...]) -> tuple[int, ...] | None:
-    """For each operand the first place where it is; None if all are different."""
-    if len(inputs) == 1 or len(set(inputs)) == len(inputs):
-        return None
-    return tuple(_first_places(inputs))
-
-
-def _first_places(inputs: tuple[Operand, ...]) -> list[int]:
+def _first_places(inputs: tuple[Operand, ...]) -> tuple[int, ...]:
     """For each operand the first place where it is."""
     places: dict[Any, int] = {}
-    return [places.setdefault(key, place) for place, key in enumerate(operand_keys(inputs))]
+    return tuple([places.setdefault(key, place) for place, key in enumerate(operand_keys(inputs))])
 
 
 def _literals(node: GraphNode, kinds: Sequence[ArrayType | None]) -> tuple[Any, ...]:
@@ -121,18 +115,17 @@ class _Alike:
         completes: Sequence[bool],
         kinds: Sequence[ArrayType | None],
         choices: tuple[Choice | OwnChoice, ...],
+        first: tuple[int, ...],
     ) -> None:
         self._choices = choices
         self._recorder, self._node, self._needs, self._completes = recorder, node, needs, completes
         self._kinds = kinds
-        self._first = _first_places(node.inputs)
+        self._first = first
 
     def template(self) -> Template:
         """Record all of it."""
-        shared = {name: StandIn(kind) for name, kind in zip(self._node.inputs, self._kinds, strict=False) if kind}
-        inputs = [shared.get(operand, operand) for operand in self._node.inputs]
-        others = [kind and StandIn(kind) for kind in self._kinds[len(inputs) :]]
-        sample = self._recorder.sample([*inputs, *others], self._code)
+        inputs = self._node.inputs
+        sample = self._recorder.sample(self._stand_ins(), self._code)
         pieces, contributions = sample.returned
         results: list[str | None] = [None] * len(inputs)
         for each in contributions:
@@ -141,6 +134,13 @@ class _Alike:
         ports = len(self._node.node.outputs)
         incoming = sample.operands[len(inputs) + ports :][:ports]
         return sample.template(results, part_names(sample.nodes, pieces, targets, incoming, contributions))
+
+    def _stand_ins(self) -> list[Any]:
+        """What takes the place of the values of the template; of one that is several inputs it is one."""
+        inputs = self._node.inputs
+        shared = {name: StandIn(kind) for name, kind in zip(inputs, self._kinds, strict=False) if kind}
+        others = [kind and StandIn(kind) for kind in self._kinds[len(inputs) :]]
+        return [*[shared.get(operand, operand) for operand in inputs], *others]
 
     def _divided(self, values: Sequence[Any]) -> tuple[Sequence[Any], ...]:
         """Inputs, results, gradients of the results, gradients of the inputs, conditions."""

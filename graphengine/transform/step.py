@@ -203,11 +203,14 @@ def _clipped(
         if clipping.type == "value":
             clipped[name] = np.minimum(np.maximum(gradient, -limit), limit)
             continue
-        factor = _factor(norm if clipping.type == "global_norm" else lengths[name], limit)
-        if factor.dtype != gradient.dtype:
-            factor = factor.astype(gradient.dtype)
-        clipped[name] = gradient * factor
+        length = norm if clipping.type == "global_norm" else lengths[name]
+        clipped[name] = gradient * _cast(_factor(length, limit), gradient.dtype)
     return clipped
+
+
+def _cast(value: Any, dtype: Any) -> Any:
+    """A value in a dtype, as it is if it has it already."""
+    return value if value.dtype == dtype else value.astype(dtype)
 
 
 SMALL_LIMIT = 1e-6
@@ -272,4 +275,4 @@ def _scalar(recorder: Recorder, name: str, kind: ArrayType) -> Any:
     """A scalar input of the step in the dtype of a parameter."""
     symbol = recorder.symbol(name)
     recorder.enter(f"{name}/{kind.array_dtype.name}")
-    return symbol if symbol.dtype == kind.array_dtype else symbol.astype(kind.array_dtype)
+    return _cast(symbol, kind.array_dtype)
