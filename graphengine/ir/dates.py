@@ -50,10 +50,14 @@ def _as_date(cell: Any, date_format: str | None) -> Any:
     if isinstance(cell, str):
         cell = parsed(cell.strip(), date_format)
     if isinstance(cell, datetime.datetime):
-        return np.datetime64(cell.replace(tzinfo=None)) - np.timedelta64(cell.utcoffset() or datetime.timedelta())
+        return _in_utc(cell)
     if isinstance(cell, (np.datetime64, datetime.date)):
         return np.datetime64(cell)
     raise ValueError(f"{cell!r} is not a date")
+
+
+def _in_utc(time: datetime.datetime) -> np.datetime64:
+    return np.datetime64(time.replace(tzinfo=None)) - np.timedelta64(time.utcoffset() or datetime.timedelta())
 
 
 def _is_empty(cell: Any) -> bool:

@@ -98,7 +98,7 @@ class Trials:
             return
         yield usual
         others = [self._rule(layout, common, **attributes) for attributes in self._choices()]
-        yield from [each for each in others if each and each[1] != usual[1]]
+        yield from [each for each in filter(None, others) if each.outputs != usual.outputs]
 
     def _choices(self) -> Iterator[dict[str, Any]]:
         """Each of the other values of an attribute that has few; not of one that names a dtype."""
@@ -110,7 +110,7 @@ class Trials:
     def _labels(self, place: int) -> Iterator[InputLayout]:
         """An input that does not take part in the promotion of dtypes: with integers there, float32 stays float32."""
         fitting = {own: each for own in OWN if (each := self._first(self._layouts(place, own), "float32"))}
-        stays = [each for each in fitting.values() if self._is_single(each)]
+        stays = list(filter(self._is_single, fitting.values()))
         if "int64" not in fitting or fitting["int64"] in stays:
             yield from stays
 

@@ -56,7 +56,7 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
         gaps[name] = None
     for node in graph.nodes:
         for name in _not_finite(node.outputs, values):
-            if gaps.keys().isdisjoint(filter(_is_name, node.inputs)) or not _only_nan(values[name]):
+            if gaps.keys().isdisjoint(node.references) or not _only_nan(values[name]):
                 return _of_node(graph, node, name, values)
             gaps[name] = None
     if gaps.keys().isdisjoint(graph.outputs.values()):
@@ -86,10 +86,6 @@ def _of_node(graph: Graph, node: GraphNode, name: str, values: Mapping[str, Any]
         operands = _in_row(graph, node, operands, values[name], name, row)
     read = ", ".join(_read(node, operands))
     return NonFinite(node_text(graph, node), f"{how}, from {read}" if read else how, node.id, row)
-
-
-def _is_name(ref: Any) -> bool:
-    return isinstance(ref, str)
 
 
 def _only_nan(value: Any) -> bool:

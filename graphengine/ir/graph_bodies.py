@@ -163,6 +163,11 @@ class GraphBody(Body):
             If a node fails, naming it.
         """
         known: dict[Any, Any] = dict(zip(self.inputs, values, strict=True))
+        self._compute(known)
+        return tuple([known[value] for value in self.results.values()])
+
+    def _compute(self, known: dict[Any, Any]) -> None:
+        """Add what the nodes give to the known values."""
         for node in self.nodes:
             arguments = [known[ref] if type(ref) is str else ref for ref in node.inputs]
             try:
@@ -175,7 +180,6 @@ class GraphBody(Body):
                 known[node.id] = found
             else:
                 known.update(zip(node.outputs, found, strict=True))
-        return tuple([known[value] for value in self.results.values()])
 
     def with_results(self, further: Mapping[str, str]) -> GraphBody:
         """Return the body with further outputs."""

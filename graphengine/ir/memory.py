@@ -197,7 +197,7 @@ class Claim:
         if kind is None:
             return None
         kind = kind._replace(shape=np.shape(operand))
-        if place == self._sizes or (kind.shape == () and kind.array_dtype.kind in "iu"):
+        if place == self._sizes or _may_be_size(kind):
             kind = kind._replace(content=tuple(map(int, np.ravel(operand))))
         return kind
 
@@ -209,6 +209,10 @@ class Claim:
             f"the graph take {size_text(taken)}, the limit is {size_text(self._limit)}"
         )
         return InputError(message, code="GE133", hint="raise the limit array_bytes", node=self._node.id)
+
+
+def _may_be_size(kind: ArrayType) -> bool:
+    return kind.shape == () and kind.array_dtype.kind in "iu"
 
 
 def claims(graph: Graph) -> dict[str, Claim]:
