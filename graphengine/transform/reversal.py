@@ -87,7 +87,7 @@ def _places(flags: Iterable[bool]) -> tuple[int, ...]:
 def _recorded(
     graph: Graph, incoming: Sequence[tuple[str, str]], toward: Iterable[str]
 ) -> tuple[Recorder, Mapping[Any, str]]:
-    """Record the gradients toward some values; `incoming` has values with the names of what arrives at them."""
+    """Record the gradients with respect to some values; `incoming` has values and the names of what arrives there."""
     recorder = Recorder(with_inputs(graph, {seed: graph.types[value] for value, seed in incoming}))
     active = [name for name in toward if graph.types[name].is_differentiable]
     path = backward_path(graph, [value for value, _ in incoming], active)
