@@ -130,7 +130,7 @@ def training(
 def training_decisions(document: Mapping[str, Any]) -> dict[str, str]:
     """Return what was decided for the training of a document, by part, in words."""
     section = document["training"]
-    apart, early, batch = (section.get(key) for key in ("validation", "early_stopping", "batch_size"))
+    apart, early, batch = map(section.get, ("validation", "early_stopping", "batch_size"))
     checks = "none: too few rows to set some apart"
     if apart:
         alike = ", the same share of each class" * ("stratify" in apart)

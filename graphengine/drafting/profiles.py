@@ -155,8 +155,7 @@ class ColumnProfile:
             except ValueError:
                 del self.periods[date_format]
                 continue
-            ends = [dates.min(), dates.max(), *(before or ())]
-            self.periods[date_format] = Period(min(ends), max(ends))
+            self.periods[date_format] = _period(dates, before)
 
     def numbers(self, dialect: Dialect) -> Numbers | None:
         """The column as numbers of a dialect, if it reads as many of its cells as any other."""
@@ -182,6 +181,12 @@ class ColumnProfile:
     def may_be_categories(self) -> bool:
         """Whether a text is there twice, or one that may mean a missing value."""
         return bool(self.repeats or self.words)
+
+
+def _period(dates: np.ndarray[Any, Any], before: Period | None) -> Period:
+    """The period of some dates and those before."""
+    ends = [dates.min(), dates.max(), *(before or ())]
+    return Period(min(ends), max(ends))
 
 
 def dialects(written: Dialect) -> list[Dialect]:

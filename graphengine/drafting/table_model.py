@@ -96,7 +96,7 @@ class _ModelDraft:
     def encode(self) -> str:
         """Add the columns as numbers of about the same size, side by side."""
         parts = [self._scaled()] if self.task.numbers or self.task.dates else []
-        parts += [self._one_hot(role) for role in self.task.categories]
+        parts += map(self._one_hot, self.task.categories)
         return self._side_by_side("columns", parts, "all columns side by side")
 
     def _side_by_side(self, name: str, parts: list[str], description: str) -> str:

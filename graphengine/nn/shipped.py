@@ -73,7 +73,7 @@ class ShippedFunction:
                 by_name = not named.keys().isdisjoint(form.signature.inputs)
                 return value.record_call(name, arguments, attributes, by_name=by_name)
         operands = as_operands(f"function '{name}'", form.signature, arguments)
-        return _computed(name, [each if each is None else np.asarray(each) for each in operands], attributes)
+        return _computed(name, list(map(_as_array, operands)), attributes)
 
 
 def form_of(function: Function, named: Mapping[str, Any]) -> Function:
@@ -177,8 +177,7 @@ def _declared(kinds: Sequence[ArrayType | int | float | None]) -> dict[str, Inpu
 
 
 def _computed(function: str, arrays: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
-    kinds = [None if each is None else array_type(each.shape, each.dtype) for each in arrays]
-    graph = call_graph(function, kinds, attributes)
+    graph = call_graph(function, list(map(_kind_of, arrays)), attributes)
     _require_no_parameters(function, graph)
     return _results(graph, {f"x{place}": each for place, each in enumerate(arrays) if each is not None})
 
@@ -189,6 +188,14 @@ def _results(graph: Graph, inputs: Mapping[str, Any]) -> Any:
     slots = executor.forward(inputs)
     results = tuple(slots[executor.slot_of[value]] for value in graph.outputs.values())
     return results[0] if len(results) == 1 else results
+
+
+def _as_array(operand: Any) -> Any:
+    return None if operand is None else np.asarray(operand)
+
+
+def _kind_of(array: Any) -> ArrayType | None:
+    return None if array is None else array_type(array.shape, array.dtype)
 
 
 def _require_no_parameters(function: str, graph: Graph) -> None:

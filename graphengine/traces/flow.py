@@ -90,7 +90,7 @@ def explain_gradient(graph: Graph, of: str, wrt: str | Sequence[str] | None = No
     check_differentiable(graph, target, [])
     names = [graph.value_name(name) for name in names_of(graph.parameters if wrt is None else wrt)]
     explorer = _Explorer(graph, [target])
-    return [explorer.flow(name) for name in names]
+    return list(map(explorer.flow, names))
 
 
 class _Explorer:
@@ -132,13 +132,13 @@ class _Explorer:
 
     def _open_within(self, node: GraphNode) -> list[bool]:
         """For each operand whether a gradient flows to it in one of the functions that the node runs."""
-        names = [[inner.is_open(name) for name in given] for inner, given in self._within(node)]
-        return [any(several) for several in zip(*names, strict=True)]
+        names = [map(inner.is_open, given) for inner, given in self._within(node)]
+        return list(map(any, zip(*names, strict=True)))
 
     def _recorded_passes(self, node: GraphNode, needs: tuple[bool, ...]) -> Sequence[bool]:
         """Which operands get a gradient from a `backward` that is recorded."""
-        inputs = [self.recorder.symbol(operand) for operand in node.inputs]
-        results = [self.recorder.symbol(name) for name in node.outputs]
+        inputs = list(map(self.recorder.symbol, node.inputs))
+        results = list(map(self.recorder.symbol, node.outputs))
         before = len(self.recorder.nodes)
         try:
             given = node.node.signature.gradients(node.node, results, inputs, results, needs)
@@ -200,7 +200,7 @@ class _Explorer:
         for value in self._last_first():
             if value == self.target:
                 ways[value] = 1, [_Way(0, value, None)]
-            elif further := [ways[name] for name in self._open_results(value) if name in ways]:
+            elif further := list(filter(None, map(ways.get, self._open_results(value)))):
                 ways[value] = sum(count for count, _ in further), _shortest(value, further)
         return ways
 
@@ -215,11 +215,13 @@ class _Explorer:
     def flow(self, name: str) -> Flow:
         """How the gradient reaches one value."""
         count, ways = self._ways.get(name, (0, []))
-        kinds = {"input": self.graph.inputs, "parameter": self.graph.parameters, "state": self.graph.state}
-        kind = next((kind for kind, names in kinds.items() if name in names), "node")
         paths = tuple(tuple(way.values) for way in ways)
         blocks = () if count else tuple(self._blocks(name))
-        return Flow(self.target, name, kind, name in self.graph.trainable, count, paths, blocks)
+        return Flow(self.target, name, self._kind(name), name in self.graph.trainable, count, paths, blocks)
+
+    def _kind(self, name: str) -> str:
+        kinds = {"input": self.graph.inputs, "parameter": self.graph.parameters, "state": self.graph.state}
+        return next((kind for kind, names in kinds.items() if name in names), "node")
 
     def _blocks(self, name: str) -> Iterator[Block]:
         """The nodes at which all paths from a value end, each once."""

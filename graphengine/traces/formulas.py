@@ -37,13 +37,18 @@ def formula(node: GraphNode) -> str:
 def formula_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
     """The node's formula with its operands' values put in; None where they are too many to read."""
     template = _template(node)
-    text_of = whole_text if type(node.node).infer is not elementwise else _number
-    texts = list(map(text_of, values))
+    texts = _texts(node, values)
     if node.op == "einsum" and None not in texts:
         return f"einsum('{einsum_equation(node)}', {', '.join(map(str, texts))})"
     if template is None:
         return _series_with_numbers(node, values)
     return _with_texts(node, template, texts)
+
+
+def _texts(node: GraphNode, values: Sequence[ShownValue | None]) -> list[str | None]:
+    """Values as a formula has them: of an elementwise op, single numbers."""
+    text_of = whole_text if type(node.node).infer is not elementwise else _number
+    return list(map(text_of, values))
 
 
 def _with_texts(node: GraphNode, template: str, texts: Sequence[str | None]) -> str | None:
@@ -88,7 +93,7 @@ def documented(node: GraphNode) -> Op | None:
 
 def argument_names(node: GraphNode) -> list[str]:
     """The names that the op has for the operands."""
-    return [node.node.signature.input_name(index) for index in range(len(node.inputs))]
+    return list(map(node.node.signature.input_name, range(len(node.inputs))))
 
 
 def operand_texts(node: GraphNode) -> dict[str, str]:
@@ -179,7 +184,7 @@ def _series(op: Op, numbers: np.ndarray[Any, Any], axes: Sequence[int], terms: i
 
 def _written_out(op: Op, numbers: Sequence[Any]) -> str | None:
     """The formula of an op over some numbers; None if it has no series."""
-    texts = [number_text(number) for number in numbers]
+    texts = list(map(number_text, numbers))
     text, count = _SERIES.subn(lambda found: _joined(texts, found[2]), op.docstring.formula.removeprefix("z = "))
     text = re.sub(r"\bn\b", str(len(texts)), text)
     return text if count and not list(_free_names(text)) else None

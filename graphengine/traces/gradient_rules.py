@@ -7,7 +7,7 @@ For an op whose derivative is a matrix there is no partial derivative to show. I
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import dropwhile
 from typing import NamedTuple, TypeVar
 
@@ -55,9 +55,13 @@ def gradient_rule(
     fixed = attribute_texts(node)
     names = filled(template, {**fixed, **operand_texts(node), "z": node.id, "dz": gradient})
     shown = {**dict(zip(argument_names(node), values, strict=True)), "z": result, "dz": incoming}
-    texts = {name: whole_text(value) for name, value in shown.items()}
-    numbers = filled(template, {**fixed, **without_none(texts)})
+    numbers = filled(template, {**fixed, **_whole_texts(shown)})
     return GradientRule(names, _unless_same(numbers, names)) if names else None
+
+
+def _whole_texts(values: Mapping[str, ShownValue | None]) -> dict[str, str]:
+    """Return the texts of the values that are small enough for a formula."""
+    return without_none({name: whole_text(value) for name, value in values.items()})
 
 
 def _unless_same(numbers: str | None, names: str) -> str | None:
@@ -111,7 +115,7 @@ def _einsum(
         return None
     equation = f"{','.join([result, *others])}->{own}"
     names = [gradient, *map(str, _apart(node.inputs, position)[1])]
-    texts = [whole_text(value) for value in (incoming, *_apart(values, position)[1])]
+    texts = list(map(whole_text, (incoming, *_apart(values, position)[1])))
     numbers = None if None in texts else _einsum_text(equation, texts)
     return GradientRule(_einsum_text(equation, names), numbers)
 

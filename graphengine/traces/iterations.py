@@ -94,13 +94,16 @@ class Iterations:
         graph, given = self.graph_at(moment.iteration), self.given(moment)
         values = {name: given[name] for name in graph.sources if name in given}
         traced = trace_graph(graph, values, of=self.step.loss, show=show, opened=opened)
-        slots = self._executor.forward({name: given[name] for name in self.step.graph.sources})
-        computed = {name: slots[slot] for name, slot in self._executor.slot_of.items()}
-        updates = self.updates(traced, computed, show)
+        updates = self.updates(traced, self._computed(given), show)
         step = TrainingStep(
             moment.iteration, moment.epoch, self.trainer.training.optimizer.type, moment.learning_rate, updates
         )
         return replace(traced, training=step)
+
+    def _computed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All values of the step graph."""
+        slots = self._executor.forward({name: given[name] for name in self.step.graph.sources})
+        return {name: slots[slot] for name, slot in self._executor.slot_of.items()}
 
     @property
     def has_one_batch(self) -> bool:

@@ -65,7 +65,7 @@ class Unrolled:
             self._state(number - 1)
         for number in reversed(chosen):
             self._after(number)
-        return [self.step(number) for number in chosen]
+        return list(map(self.step, chosen))
 
     def step(self, number: int) -> LoopStep:
         """Return a step, counted from 1."""

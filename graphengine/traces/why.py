@@ -143,10 +143,15 @@ def _aim(trace: GraphTrace, name: str, difference: Step, below: Path, multiply: 
     walk, edge = difference
     target = _not_followed(walk)
     guess, wanted = trace.values.get(edge.operand), trace.values.get(target)
-    factors = [each.partial for _, each in below if _is_number(each.partial)]
+    factors = _factors(below)
     if len(factors) < len(below) or not (_is_number(guess) and _is_number(wanted)):
         return None
     return Aim(edge.operand, guess, target, wanted, _slope_name(below, edge.operand, name), multiply(factors))
+
+
+def _factors(path: Path) -> list[ShownValue]:
+    """The partial derivatives of a path that are single numbers."""
+    return [each.partial for _, each in path if _is_number(each.partial)]
 
 
 def _not_followed(walk: NodeBackward) -> str:

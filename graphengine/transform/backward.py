@@ -39,7 +39,7 @@ class BackwardPass:
         """Record the backward of one node and add what it gives to the gradients of its inputs."""
         node, needs, choices = each
         inputs, outputs, gradients = node.inputs, node.outputs, self.gradients
-        incoming = [gradients.get(name) for name in outputs]
+        incoming = list(map(gradients.get, outputs))
         if incoming.count(None) == len(incoming):
             return  # what reads its results passes no gradient on
         begun = [gradients.get(operand) if need else None for operand, need in zip(inputs, needs, strict=True)]

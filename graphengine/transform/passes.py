@@ -400,7 +400,7 @@ def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[lis
 
 def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -> bool:
     """Whether a product may be taken apart: into a scalar and an array, or into two arrays in all."""
-    factors = [rewriter.type_of(operand) for operand in node.inputs]
+    factors = list(map(rewriter.type_of, node.inputs))
     arrays = [of for of in factors if of and of.shape]
     return len(arrays) + others <= 2 and all(_is_factor(of, kind) for of in factors)
 

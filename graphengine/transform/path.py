@@ -91,7 +91,7 @@ def learned(graph: Graph, of: str) -> list[str]:
     for node in reversed(graph.nodes):
         if node.op != STOP and not needed.isdisjoint(passing.intersection(node.outputs)):
             needed.update(node.inputs)
-    return [name for name in graph.trainable if name in needed]
+    return list(filter(needed.__contains__, graph.trainable))
 
 
 def differentiable_values(graph: Graph) -> set[str]:

@@ -164,7 +164,7 @@ def with_declarations(graph: Graph, rules: Mapping[str, Update]) -> Graph:
 
 def _require_free(names: Iterable[str], types: Mapping[str, ArrayType]) -> None:
     """Refuse a graph that uses names of the step."""
-    taken = [name for name in names if name in types]
+    taken = list(filter(types.__contains__, names))
     if taken:
         raise InvalidModelError(Problem("GE201", f"the training step needs the id '{name}' itself") for name in taken)
 
