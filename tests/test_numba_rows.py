@@ -17,6 +17,7 @@ from graphengine.backends.numba import groups, row_loops, row_parts
 from graphengine.backends.numba.row_loops import IS_LOCKED, RowLoop, fuse, unused
 from graphengine.backends.numba.ufunc_loops import address_of
 from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.protocol import Rounds
 from graphengine.training import history
 from graphengine.transform.mode import in_training_mode
 
@@ -378,6 +379,33 @@ def test_parameters_are_updated_in_iterations_that_the_history_leaves_out(optimi
         found.append([*model.parameters["w"].ravel(), history_of.last.loss])
         assert len(history_of.iterations) < 25
     np.testing.assert_allclose(found[1], found[0], rtol=1e-12 if dtype == "float64" else 1e-4)
+
+
+@WITH_NUMBA
+@pytest.mark.parametrize("reader", [("tanh", ["x"]), ("sum", ["x"], {"axis": 1}), ("neg", ["x"])])
+def test_no_value_is_written_over_before_all_have_read_it(reader):
+    """A function of NumPy and a sum read `x` after all expressions, and `new` replaces it."""
+    nodes = {
+        "s": ("sum", ["w"], {"axis": 1, "keepdims": True}),
+        "t": reader,
+        "q1": ("add", ["w", 1.0]),
+        "q2": ("mul", ["q1", "w"]),
+        "q3": ("add", ["q2", 3.0]),
+        "q4": ("mul", ["q3", "w"]),
+        "new": ("mul", ["x", "q4"]),
+    }
+    inputs = {name: {"shape": [64, 71]} for name in "xw"}
+    graph = ge.Model.from_dict(document(nodes, {name: name for name in ("s", "t", "new")}, inputs=inputs)).graph
+    values, found = {name: RNG.standard_normal((64, 71)) for name in inputs}, []
+    for options in ({}, {"fuse": fuse}):
+        rows = []
+        rounds = Rounds([1, 1, 1], lambda: [], lambda names: [], lambda name: None, 0)
+        given = {name: value.copy() for name, value in values.items()}
+        plan = Plan(graph, carried={"new": "x"}, **options)
+        plan.loop([(0.0, rounds)], given, (), ("s", "t"), rows.append, lambda total: None)
+        found.append([np.array(row[1]) for row in rows])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+    assert len(found[0]) == 3
 
 
 @WITH_NUMBA

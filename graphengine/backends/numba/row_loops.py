@@ -94,18 +94,19 @@ def _read(item: Any) -> set[Operand]:
 def _may_replace(group: Group, source: str, name: str, outputs: set[str]) -> bool:
     """Whether a loop may write a result over the source that it replaces.
 
-    It reads it at the same places alone, and not after them: a fold reads its operands after all expressions.
+    It reads it at the same places alone, and not after them: a fold and a function of NumPy read their operands after
+    all expressions.
     """
     place = [each.output for each in group.members].index(name)
     reads, member = _reads_of(source, group), group.members[place]
-    in_time = all(index <= place and not fold and span == member.span for index, fold, span in reads)
+    in_time = all(index <= place and at_once and span == member.span for index, at_once, span in reads)
     return bool(reads) and in_time and source not in outputs and not is_large(member.kind)
 
 
-def _reads_of(source: str, group: Group) -> list[tuple[int, RowFold | None, Span | None]]:
-    """Where a group reads a value: the numbers of the instructions, their folds, and the spans there."""
+def _reads_of(source: str, group: Group) -> list[tuple[int, bool, Span | None]]:
+    """Where a group reads a value: the numbers of the instructions, whether they are expressions, the spans there."""
     return [
-        (index, each.fold, span)
+        (index, each.is_expression, span)
         for index, each in enumerate(group.members)
         for operand, span in zip(each.instruction.inputs, each.spans, strict=False)
         if operand == source
