@@ -101,6 +101,22 @@ def test_memory_of_results_is_used_again_though_threads_had_it(small_parts, monk
     assert {name: value.ctypes.data for name, value in plan.run(values).items()} == first
 
 
+class Ended:
+    """In place of threads, when the process ends or may have no more of them."""
+
+    def submit(self, *_):
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+
+def test_where_no_thread_can_be_started_one_computes_all_parts(small_parts, monkeypatch):
+    monkeypatch.setattr(row_parts, "thread_count", lambda: 2)
+    graph, values = gradient_of(*NORMALIZED["rows"], "float64")
+    plan, _ = shared(graph)
+    expected = bits_of(plan.run(values))
+    monkeypatch.setattr(row_parts, "threads", lambda count: Ended())
+    assert bits_of(plan.run(values)) == expected
+
+
 def test_operands_in_another_order_of_memory_are_copied_and_no_thread_is_left(small_parts, monkeypatch):
     monkeypatch.setattr(row_parts, "thread_count", lambda: 3)
     graph, values = gradient_of(*NORMALIZED["rows"], "float64")

@@ -8,6 +8,7 @@ comes too late, because all processors are busy, finds nothing left, and nobody 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,11 +83,13 @@ class SharedLoop:
 
     def _share(self, helpers: int, claims: Any, operands: Sequence[Any]) -> None:
         """Compute all parts, with the help of other threads."""
-        from concurrent.futures import wait
+        from concurrent.futures import Future, wait
 
         given = list(operands)
-        tasks = [threads(helpers).submit(self._help, claims, given) for _ in range(helpers)]
+        tasks: list[Future[None]] = []
         try:
+            with suppress(RuntimeError):  # no thread can be started: the process ends, or has as many as it may
+                tasks.extend(threads(helpers).submit(self._help, claims, given) for _ in range(helpers))
             self._loop(claims, False, *self._constants, *operands)
         finally:
             begun = [task for task in tasks if not task.cancel()]

@@ -56,4 +56,4 @@ def address_of(ufunc: Any, dtype: np.dtype[Any]) -> int | None:
         return None
     loop = f"{dtype.char}->{dtype.char}"
     place = ufunc.types.index(loop) if loop in ufunc.types else None
-    return None if place is None or found.data[place] else found.functions[place]
+    return None if place is None or (found.data and found.data[place]) else found.functions[place]
