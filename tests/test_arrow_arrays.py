@@ -39,3 +39,12 @@ def test_numbers_take_the_type_that_is_asked_for_if_it_holds_them():
     assert as_arrow(np.arange(3), pa.float64()).equals(pa.array([0.0, 1.0, 2.0]))
     with pytest.raises(pa.ArrowInvalid):
         as_arrow(np.array([0.5]), pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "error"),
+    [(np.zeros((2, 2)), None, pa.ArrowInvalid), (np.arange(2), pa.string(), pa.ArrowTypeError)],
+)
+def test_what_pyarrow_refuses_is_refused(values, kind, error):
+    with pytest.raises(error):
+        as_arrow(values, kind)

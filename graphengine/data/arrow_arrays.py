@@ -32,7 +32,7 @@ def as_arrow(values: Any, kind: Any = None, valid: Mask | None = None) -> Any:
     Numbers that keep their type are not copied. Raises what pyarrow does if the type cannot hold a value.
     """
     pa = optional("pyarrow", "data")
-    if not _are_plain_numbers(values):
+    if not _are_plain_numbers(values) or not _is_of_numbers(kind):
         return pa.array(values, kind, mask=None if valid is None else ~valid)
     mask = None if valid is None or valid.all() else pa.py_buffer(_bits(valid))
     data = _bits(values) if values.dtype == np.bool_ else np.ascontiguousarray(values)
@@ -42,7 +42,14 @@ def as_arrow(values: Any, kind: Any = None, valid: Mask | None = None) -> Any:
 
 def _are_plain_numbers(values: Any) -> bool:
     """Whether Arrow has numbers in memory as this array has."""
-    return isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.dtype.isnative
+    is_vector = isinstance(values, np.ndarray) and values.ndim == 1
+    return is_vector and values.dtype.kind in "biuf" and values.dtype.isnative
+
+
+def _is_of_numbers(kind: Any) -> bool:
+    """Whether a type of Arrow, if one is given, holds numbers or truth values."""
+    types = optional("pyarrow", "data").types
+    return kind is None or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
 
 
 def _bits(values: Mask) -> np.ndarray[Any, np.dtype[np.uint8]]:
