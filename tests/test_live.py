@@ -289,9 +289,8 @@ def test_marks_and_the_line_of_the_fit_follow_the_edited_numbers(opened, name):
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.1001)
 
     x, y = (Scale(*drawn["landscape"].follows[axis]) for axis in "xy")
-    land = landscape_of(
-        model, film.batches, film.frames[0].trace.of, [coordinates(model, shot.given) for shot in film.frames]
-    )
+    path = [coordinates(model, shot.given) for shot in film.frames]
+    land = landscape_of(model, film.batches, film.frames[0].trace.of, path, film.frames[0].given)
     numbers = coordinates(model, edited)
     height = numbers[1] if len(numbers) > 1 else np.interp(numbers[0], land.grids[0], land.losses)
     np.testing.assert_allclose(transform_of(page, "landscape"), [x(numbers[0]), y(height)], rtol=0, atol=0.1001)

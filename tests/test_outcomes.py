@@ -218,3 +218,30 @@ def test_the_charts_follow_the_iterations(opened):
     shades = [float(cell.get_attribute("fill-opacity")) for cell in page.locator(".confusion .cell").all()]
     assert len(cells) == 9
     assert all(shades[i] <= shades[j] for i, j in itertools.permutations(range(9), 2) if cells[i] < cells[j])
+
+
+@pytest.mark.parametrize("trainable", [["mu"], ["w"], ["mu", "w"], ["b", "w"], ["b", "mu", "w"]])
+def test_a_model_whose_parameters_the_data_initialize_has_a_curve_and_a_landscape(trainable):
+    mean, half = {"type": "from_data", "statistic": "mean", "of": "x"}, {"type": "constant", "value": 0.5}
+    parameters = {
+        name: {"shape": [], "initializer": mean if name == "mu" else half, "trainable": name in trainable}
+        for name in ("b", "mu", "w")
+    }
+    nodes = {
+        "centered": ("sub", ["x", "mu"]),
+        "scaled": ("mul", ["w", "centered"]),
+        "y_hat": ("add", ["scaled", "b"]),
+        "loss": ("mse", ["y_hat", "y"]),
+    }
+    content = document(
+        nodes,
+        {"prediction": "y_hat", "loss": "loss"},
+        inputs={"x": {"shape": ["N"]}, "y": {"shape": ["N"]}},
+        parameters=parameters,
+        data={"train": {"type": "inline", "values": {"x": [1.0, 2.0, 6.0], "y": [1.0, 3.0, 2.0]}}},
+        training=training(data="train", epochs=3),
+    )
+    model = ge.Model.from_dict(content)
+    names = [gauge.name for gauge in gauges_module.gauges_of(model, film_of(model))]
+    assert "fit" in names
+    assert ("landscape" in names) == (len(trainable) < 3)

@@ -5,6 +5,7 @@ Each chart is drawn once; what moves in it are marks, whose places in each frame
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, pairwise
@@ -120,13 +121,13 @@ def _fit(model: Model, film: Film) -> Gauge | None:
 def _landscape(model: Model, film: Film) -> Gauge | None:
     """The loss over the parameters, with the way they went."""
     path = [coordinates(model, shot.given) for shot in film.frames]
-    land = landscape_of(model, film.batches, _name_of_loss(film), path)
+    land = landscape_of(model, film.batches, _name_of_loss(film), path, film.frames[0].given)
     if land is None:
         return None
     ground = _over_one(land, path) if len(land.names) == 1 else _over_two(land, path)
     frame = ground.frame
     way = f'<path class="way" d="{frame.path(ground.way)}"/>'
-    numbers = [(name, place) for name in model.graph.trainable for place in range(np.size(model.values[name]))]
+    numbers = [(name, place) for name in model.graph.trainable for place in range(math.prod(model.graph.types[name].shape))]
     follows = {"x": frame.x, "y": frame.y, "numbers": numbers, **ground.follows}
     return Gauge("landscape", (*ground.below, *frame.elements(), way, DOT), _dots_at(frame, ground.way), follows)
 

@@ -7,6 +7,7 @@ landscape for one or two trainable numbers.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from graphengine.backends.reference.executor import Executor
 from graphengine.draw.charts import Point
+from graphengine.mappings import only
 from graphengine.model.model import Model
 
 CURVE_POINTS = 41
@@ -78,7 +80,7 @@ def curve(model: Model, scatter: Scatter, parameters: Mapping[str, Any]) -> list
     grid = np.linspace(min(xs) - room, max(xs) + room, CURVE_POINTS)
     executor, value, kind = model.executor, model.graph.outputs[scatter.output], model.graph.types[scatter.x]
     schedule = executor.forward_schedule([value])
-    values = {**model.values, **{name: parameters.get(name, model.values[name]) for name in model.graph.parameters}}
+    values = {**model.values, **only(parameters, model.graph.parameters)}
 
     def at(x: Any) -> Any:
         return executor.forward({**values, scatter.x: x}, schedule)[executor.slot_of[value]]
@@ -103,26 +105,35 @@ def coordinates(model: Model, parameters: Mapping[str, Any]) -> list[float]:
 
 
 def landscape_of(
-    model: Model, batches: Sequence[Mapping[str, Any]], loss: str, path: Sequence[Sequence[float]]
+    model: Model,
+    batches: Sequence[Mapping[str, Any]],
+    loss: str,
+    path: Sequence[Sequence[float]],
+    start: Mapping[str, Any],
 ) -> Landscape | None:
-    """The landscape around a path; None for more than two numbers."""
+    """The landscape around a path; None for more than two numbers.
+
+    The other values are those of a training's `start`, which has initialized them.
+    """
     names = coordinate_names(model)
     finite = [point for point in path if np.isfinite(point).all()]
     if len(names) not in GRID or not (finite and batches):
         return None
     grids = tuple(_around(numbers, GRID[len(names)]) for numbers in zip(*finite, strict=True))
-    mean_loss = _mean_loss(model, batches, model.graph.value_name(loss))
+    mean_loss = _mean_loss(model, batches, model.graph.value_name(loss), only(start, model.graph.sources))
     losses = np.array(list(map(mean_loss, itertools.product(*grids))))
     return Landscape(tuple(names), grids, losses.reshape(list(map(len, grids))))
 
 
-def _mean_loss(model: Model, batches: Sequence[Mapping[str, Any]], value: str) -> Callable[[Sequence[float]], float]:
+def _mean_loss(
+    model: Model, batches: Sequence[Mapping[str, Any]], value: str, start: Mapping[str, Any]
+) -> Callable[[Sequence[float]], float]:
     """The loss of all data as a function of the trainable numbers."""
     executor = Executor(model.graph)
     schedule = executor.forward_schedule([value])
 
     def mean_loss(point: Sequence[float]) -> float:
-        values = {**model.values, **_parameters(model, point)}
+        values = {**start, **_parameters(model, point)}
         losses = [executor.forward({**values, **batch}, schedule)[executor.slot_of[value]] for batch in batches]
         return float(np.mean(losses))
 
@@ -133,8 +144,8 @@ def coordinate_names(model: Model) -> list[str]:
     """A name for each trainable number: that of its parameter, with its place in an array."""
     names = []
     for name in model.graph.trainable:
-        size, shape = np.size(model.values[name]), np.shape(model.values[name])
-        names += [f"{name}[{index}]" if shape else name for index in range(size)]
+        shape = model.graph.types[name].shape
+        names += [f"{name}[{index}]" if shape else name for index in range(math.prod(shape))]
     return names
 
 
@@ -149,7 +160,7 @@ def _parameters(model: Model, point: Sequence[float]) -> dict[str, Any]:
     """The parameters that have given numbers."""
     rest, parameters = list(point), {}
     for name in model.graph.trainable:
-        old = np.asarray(model.values[name])
-        numbers, rest = rest[: old.size], rest[old.size :]
-        parameters[name] = np.array(numbers, old.dtype).reshape(old.shape)[()]
+        kind = model.graph.types[name]
+        numbers, rest = rest[: math.prod(kind.shape)], rest[math.prod(kind.shape) :]
+        parameters[name] = np.array(numbers, kind.array_dtype).reshape(kind.shape)[()]
     return parameters
