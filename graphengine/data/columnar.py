@@ -355,6 +355,8 @@ def _of_lists(name: str, column: Any, shape: Sequence[Any], bad: BadCells) -> np
         bad.add_missing(name, name, (np.flatnonzero(~valid) + 1).tolist())
     flat, lengths = column.flatten(), optional("pyarrow.compute", "data").list_value_length(column.drop_null())
     sizes = [size if isinstance(size, int) else -1 if len(flat) else 1 for size in shape]
+    if _dtype(flat.type).kind not in "biuf":
+        raise DataError(f"the lists of column '{name}' hold {flat.type}, not numbers", code="GE503")
     if flat.null_count or sizes.count(-1) > 1 or len(lengths.unique()) > 1:
         message = f"the lists of column '{name}' have missing values or different lengths"
         raise DataError(message, code="GE505", hint=f"give each row {shape_text(shape)} numbers")
