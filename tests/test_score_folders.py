@@ -311,6 +311,14 @@ def test_wide_rows_are_computed_fewer_at_a_time(job, tmp_path, monkeypatch):
     assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "whole"))
 
 
+def test_wide_rows_are_written_before_they_fill_the_memory(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_parts, "BATCH_BYTES", 60 * 3 * 8)
+    monkeypatch.setattr(table_files, "GROUP_BYTES", 1)
+    cli(*job(tmp_path / "out"))
+    file = pq.ParquetFile(tmp_path / "out" / "f0-00000.parquet")
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [60, 60, 30]
+
+
 WITHOUT_PANDAS = """
 import sys
 from graphengine.scale.score_folders import one_by_one, score_folder

@@ -26,6 +26,8 @@ Rows: TypeAlias = Mapping[str, Sequence[Any] | np.ndarray[Any, Any]]
 """Rows of a table: lists, arrays of NumPy or of Arrow by column, all of one length."""
 GROUP_ROWS = 2**16
 """Rows from which batches are a group of a Parquet file."""
+GROUP_BYTES = 2**26
+"""Bytes from which they are: a row may hold a long list."""
 CELLS_AT_ONCE = 2**16
 """Cells that are text at once."""
 
@@ -120,7 +122,7 @@ def parquet_parts(blocks: Iterable[Rows]) -> Iterator[bytes]:
 def batch_parts(batches: Iterable[Any], metadata: Callable[[], Mapping[str, str]]) -> Iterator[bytes]:
     """Yield a Parquet file of record batches of Arrow; `metadata` is asked for at the end.
 
-    Batches are put together to groups of `GROUP_ROWS` rows or more.
+    Batches are put together to groups of `GROUP_ROWS` rows or `GROUP_BYTES` bytes, or more.
     """
     pa, sink, writer = optional("pyarrow", "data"), _Sink(), None
     for group in _grouped(batches):
@@ -137,11 +139,16 @@ def _grouped(batches: Iterable[Any]) -> Iterator[list[Any]]:
     group: list[Any] = []
     for batch in batches:
         group.append(batch)
-        if sum(each.num_rows for each in group) >= GROUP_ROWS:
+        if _is_full(group):
             yield group
             group = []
     if group:
         yield group
+
+
+def _is_full(group: Sequence[Any]) -> bool:
+    rows, size = (sum(getattr(each, name) for each in group) for name in ("num_rows", "nbytes"))
+    return rows >= GROUP_ROWS or size >= GROUP_BYTES
 
 
 def _writer(sink: _Sink, schema: Any) -> Any:
