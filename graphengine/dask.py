@@ -30,7 +30,7 @@ from graphengine.extras import optional
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.model.model import Model
 from graphengine.model.shard_tasks import GONE, Piped, PipedActor, TrainingTask, training_task
-from graphengine.training.history import History
+from graphengine.training.history import LOG, History
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.loop import Trainer
 from graphengine.training.sharding import ShardRequest, Subtotals
@@ -49,6 +49,10 @@ PATIENCE = 60.0
 """Seconds that a scheduler without a worker gets to start one."""
 REFILL = 1.0
 """Seconds after which it is looked again whether a cluster that is started here has all its workers."""
+FAILURES = 5
+"""How often all workers of it may end before they run; from then on it rests before it starts more."""
+LONGEST_REST = 60
+"""How often in a row it does not look."""
 SETTINGS = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -222,7 +226,7 @@ def _require_scheduler(address: str) -> None:
         except Exception as error:  # whatever Dask makes of the answer of something else
             raise lost(address, RuntimeError("the address does not belong to a Dask scheduler")) from error
     if found != "Scheduler":
-        raise lost(address, RuntimeError(f"what answers is a {found.lower()}of Dask, not a scheduler"))
+        raise lost(address, RuntimeError(f"what answers is a {found.lower()} of Dask, not a scheduler"))
 
 
 def in_cluster(
@@ -285,16 +289,36 @@ def _started(workers: int, port: int) -> Any:
         )
 
 
+class _Refill:
+    """Starts workers of a cluster again that it has given up: those that end while they start, or start slowly.
+
+    Called every `REFILL` seconds. Where none can start, it waits longer each time and logs a warning.
+    """
+
+    def __init__(self, cluster: Any, workers: int) -> None:
+        self._cluster, self._workers = cluster, workers
+        self._failures = self._rests = 0
+
+    def __call__(self) -> None:
+        """Look at the workers, and start those that are missing."""
+        if self._rests:
+            self._rests -= 1
+            return
+        known = {name: worker.status.name for name, worker in self._cluster.workers.items()}
+        given_up = [name for name, status in known.items() if status in ("closed", "failed")]
+        self._failures = 0 if "running" in known.values() else self._failures + bool(given_up)
+        if given_up and self._failures > FAILURES:
+            self._rests = min(2 ** (self._failures - FAILURES), LONGEST_REST)
+            LOG.warning("workers end while they start; more are started in %g s", (self._rests + 1) * REFILL)
+        for name in given_up:
+            del self._cluster.workers[name]
+        self._cluster.scale(self._workers)
+
+
 @contextmanager
 def _refilled(cluster: Any, workers: int) -> Iterator[None]:
-    """Let a cluster start workers again that it has given up: those that end while they start, or start slowly."""
-
-    def refill() -> None:
-        for name, worker in list(cluster.workers.items()):
-            if worker.status.name in ("closed", "failed"):
-                del cluster.workers[name]
-        cluster.scale(workers)
-
+    """Keep the workers of a cluster as many as they were."""
+    refill = _Refill(cluster, workers)
     watch = optional("tornado.ioloop", "dask").PeriodicCallback(refill, 1000.0 * REFILL)
     cluster.loop.add_callback(watch.start)
     try:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,3 +154,31 @@ def test_searches_and_starts_have_the_bits_of_one_process(client):
     assert found[0] == found[1]
     fits = [repr(ge.load("two_decays").fit(starts=3, workers=workers).starts) for workers in (1, address)]
     assert fits[0] == fits[1]
+
+
+class Failing:
+    """A cluster none of whose workers can start."""
+
+    def __init__(self):
+        self.workers, self.starts = {}, 0
+
+    def scale(self, count):
+        for name in range(count):
+            if name not in self.workers:
+                self.starts += 1
+                self.workers[name] = SimpleNamespace(status=SimpleNamespace(name="failed"))
+
+
+def test_workers_that_cannot_start_are_tried_less_and_less_often_with_a_warning(caplog):
+    cluster = Failing()
+    refill = dask._Refill(cluster, 2)
+    for _ in range(1000):
+        refill()
+    assert 2 * dask.FAILURES < cluster.starts < 2 * (dask.FAILURES + 10 + 1000 / dask.LONGEST_REST)
+    assert caplog.messages[0] == "workers end while they start; more are started in 3 s"
+    caplog.clear()
+    cluster.workers[0].status.name = "running"
+    for _ in range(dask.LONGEST_REST + 10):
+        refill()
+        cluster.workers[0].status.name = "running"
+    assert not caplog.messages
