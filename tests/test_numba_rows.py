@@ -399,7 +399,7 @@ def test_no_value_is_written_over_before_all_have_read_it(reader):
     values, found = {name: RNG.standard_normal((64, 71)) for name in inputs}, []
     for options in ({}, {"fuse": fuse}):
         rows = []
-        rounds = Rounds([1, 1, 1], lambda: [], lambda names: [], lambda name: None, 0)
+        rounds = Rounds([1, 1, 1], list, lambda names: [], lambda name: None, 0)
         given = {name: value.copy() for name, value in values.items()}
         plan = Plan(graph, carried={"new": "x"}, **options)
         plan.loop([(0.0, rounds)], given, (), ("s", "t"), rows.append, lambda total: None)

@@ -165,7 +165,7 @@ def test_lists_are_inputs_with_further_axes():
     with pytest.raises(ge.errors.DataError, match="GE505"):
         list(score_batches(lstm, pa.table({name: pa.array([[1.0], [1.0, 2.0]])}).to_batches()))
     for lists in (pa.array([["a"]]), pa.array([["a"]], pa.list_(pa.dictionary(pa.int8(), pa.string())))):
-        with pytest.raises(ge.errors.DataError, match="GE503: the lists of column 'x' hold .*, not numbers"):
+        with pytest.raises(ge.errors.DataError, match="GE503: the lists of column 'x' hold "):
             list(score_batches(lstm, pa.table({name: lists}).to_batches()))
 
 

@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, literal_type
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
-
-if TYPE_CHECKING:
-    from graphengine.ir.graph import Graph
 
 LARGE = 2**25
 """Bytes from which an array is large: its memory comes from the system, and goes back to it once it is not needed."""

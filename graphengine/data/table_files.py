@@ -147,8 +147,8 @@ def _grouped(batches: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def _is_full(group: Sequence[Any]) -> bool:
-    rows, size = (sum(getattr(each, name) for each in group) for name in ("num_rows", "nbytes"))
-    return rows >= GROUP_ROWS or size >= GROUP_BYTES
+    rows: int = sum(each.num_rows for each in group)
+    return rows >= GROUP_ROWS or sum(each.nbytes for each in group) >= GROUP_BYTES
 
 
 def _writer(sink: _Sink, schema: Any) -> Any:

@@ -118,11 +118,6 @@ def _late(inputs: Iterable[Any], outputs: Iterable[str], late: Mapping[str, str]
     return {} if found is None else dict.fromkeys(outputs, found)
 
 
-def _has_samples(kind: ArrayType) -> bool:
-    """Whether the size of the first axis is a symbol."""
-    return any(isinstance(size, str) for size in kind.shape[:1])
-
-
 def _in_order(graph: Graph, statistics: Mapping[str, str]) -> list[GraphNode]:
     """The nodes of a graph and its statistics, each of which depends on a value, in topological order."""
     made: Any = None

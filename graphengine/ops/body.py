@@ -85,11 +85,6 @@ class Reversal(NamedTuple):
     gradients: dict[int, tuple[int, ...]]
 
 
-def function_fields(cls: type[Node]) -> tuple[str, ...]:
-    """Return the names of the attributes of a class that are functions."""
-    return tuple(name for name, field in cls.model_fields.items() if field.annotation is Body)
-
-
 def bodies_of(node: Node) -> dict[str, Any]:
     """Return the functions among the attributes of a node."""
     return {name: value for name, value in node if isinstance(value, Body)}

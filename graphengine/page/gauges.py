@@ -5,7 +5,6 @@ Each chart is drawn once; what moves in it are marks, whose places in each frame
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, pairwise
@@ -83,7 +82,7 @@ def _parameters(model: Model, film: Film, history: History) -> Gauge | None:
     """A line for each trainable number, if the history has them; each point is what an iteration starts from."""
     if history.iterations[-1].parameters is None:
         return None
-    names, numbers, points = coordinate_names(model), *_starts(model, film, history)
+    names, numbers, points = coordinate_names(model, film.frames[0].given), *_starts(model, film, history)
     series = [list(zip(numbers, column, strict=True)) for column in zip(*points, strict=True)]
     frame = axes("parameters", list(chain.from_iterable(series)), "iteration")
     lines = (line(frame, thinned(one), index % 8) for index, one in enumerate(series))
@@ -120,14 +119,14 @@ def _fit(model: Model, film: Film) -> Gauge | None:
 
 def _landscape(model: Model, film: Film) -> Gauge | None:
     """The loss over the parameters, with the way they went."""
-    path = [coordinates(model, shot.given) for shot in film.frames]
-    land = landscape_of(model, film.batches, _name_of_loss(film), path, film.frames[0].given)
+    start, path = film.frames[0].given, [coordinates(model, shot.given) for shot in film.frames]
+    land = landscape_of(model, film.batches, _name_of_loss(film), path, start)
     if land is None:
         return None
     ground = _over_one(land, path) if len(land.names) == 1 else _over_two(land, path)
     frame = ground.frame
     way = f'<path class="way" d="{frame.path(ground.way)}"/>'
-    numbers = [(name, place) for name in model.graph.trainable for place in range(math.prod(model.graph.types[name].shape))]
+    numbers = [(name, place) for name in model.graph.trainable for place in range(np.size(start[name]))]
     follows = {"x": frame.x, "y": frame.y, "numbers": numbers, **ground.follows}
     return Gauge("landscape", (*ground.below, *frame.elements(), way, DOT), _dots_at(frame, ground.way), follows)
 

@@ -7,7 +7,6 @@ landscape for one or two trainable numbers.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -115,7 +114,7 @@ def landscape_of(
 
     The other values are those of a training's `start`, which has initialized them.
     """
-    names = coordinate_names(model)
+    names = coordinate_names(model, start)
     finite = [point for point in path if np.isfinite(point).all()]
     if len(names) not in GRID or not (finite and batches):
         return None
@@ -133,19 +132,18 @@ def _mean_loss(
     schedule = executor.forward_schedule([value])
 
     def mean_loss(point: Sequence[float]) -> float:
-        values = {**start, **_parameters(model, point)}
+        values = {**start, **_parameters(model, point, start)}
         losses = [executor.forward({**values, **batch}, schedule)[executor.slot_of[value]] for batch in batches]
         return float(np.mean(losses))
 
     return mean_loss
 
 
-def coordinate_names(model: Model) -> list[str]:
+def coordinate_names(model: Model, start: Mapping[str, Any]) -> list[str]:
     """A name for each trainable number: that of its parameter, with its place in an array."""
     names = []
     for name in model.graph.trainable:
-        shape = model.graph.types[name].shape
-        names += [f"{name}[{index}]" if shape else name for index in range(math.prod(shape))]
+        names += [f"{name}[{index}]" if np.ndim(start[name]) else name for index in range(np.size(start[name]))]
     return names
 
 
@@ -156,11 +154,11 @@ def _around(numbers: Sequence[float], count: int) -> np.ndarray[Any, Any]:
     return np.linspace(last - 1.25 * reach, last + 1.25 * reach, count)
 
 
-def _parameters(model: Model, point: Sequence[float]) -> dict[str, Any]:
+def _parameters(model: Model, point: Sequence[float], start: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that have given numbers."""
     rest, parameters = list(point), {}
     for name in model.graph.trainable:
-        kind = model.graph.types[name]
-        numbers, rest = rest[: math.prod(kind.shape)], rest[math.prod(kind.shape) :]
-        parameters[name] = np.array(numbers, kind.array_dtype).reshape(kind.shape)[()]
+        old = np.asarray(start[name])
+        numbers, rest = rest[: old.size], rest[old.size :]
+        parameters[name] = np.array(numbers, old.dtype).reshape(old.shape)[()]
     return parameters

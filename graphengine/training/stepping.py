@@ -98,12 +98,13 @@ class Stepper:
 
     def _divide(self, training: TrainingDocument) -> None:
         """Prepare gradients of parts of the batches, as few trainings need them."""
-        from graphengine.training.accumulation import Accumulation
-        from graphengine.training.sharding import Sharding
-
         if training.shard_rows is None:
+            from graphengine.training.accumulation import Accumulation
+
             self._accumulation = Accumulation(self.graph, training, self._compiled, self.batches)
         else:
+            from graphengine.training.sharding import Sharding
+
             self._accumulation = self.sharding = Sharding(self.graph, training, self._compiled, self.batches)
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:

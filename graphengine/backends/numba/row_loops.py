@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends import protocol
-from graphengine.backends.numba.array_ops import RowFold
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.groups import Group, Span, grouped
