@@ -72,6 +72,15 @@ def test_traits_are_declared_when_an_op_is_registered():
         OPS.remove("test.declared")
 
 
+def test_a_class_keeps_its_traits_when_it_is_registered_under_another_name():
+    cls, before = OPS["square"].cls, OPS["square"].cls.traits
+    ge.register("test.squared", numpy=np.spacing)(cls)
+    try:
+        assert cls.traits == before > {OpTrait.PRIMITIVE}
+    finally:
+        OPS.remove("test.squared")
+
+
 def test_the_docs_list_all_traits():
     rows = re.findall(
         r"^\| (`[a-z_`, ]+`) \|",

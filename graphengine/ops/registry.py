@@ -113,8 +113,7 @@ class Registry(Mapping[str, Op]):
             raise RegistrationError(
                 f"'{name}' is not a name for an op; use lower_snake_case, a domain before a dot: 'acme.cube'"
             )
-        is_ufunc = isinstance(numpy, np.ufunc)  # `forward` is one call, so there is nothing to replace the op by
-        signature, declared = inspect_class(cls), traits_of(name, [*traits, *[OpTrait.PRIMITIVE] * is_ufunc])
+        signature, declared = inspect_class(cls), traits_of(name, traits)
         if not is_shipped(cls) and domain_of(name) == CORE:
             _import_family(name)  # a class of this name is there before another one replaces it
         if name in self._ops and not replace and not same_definition(taken := self._ops[name].cls, cls):
@@ -124,8 +123,9 @@ class Registry(Mapping[str, Op]):
                 hint="pass replace=True to replace it",
             )
         cls.signature, cls.is_core = signature, is_shipped(cls)
-        if declared or "traits" not in vars(cls):  # a class may be here under another name, with its traits
-            cls.traits = declared
+        cls.traits = declared or vars(cls).get("traits", frozenset())  # which it has from another name
+        if isinstance(numpy, np.ufunc):  # `forward` is one call, so there is nothing to replace the op by
+            cls.traits |= {OpTrait.PRIMITIVE}
         if name in self._ops:
             self.remove(name)
         op = Op(name, cls, cls.signature, numpy)
