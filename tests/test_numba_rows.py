@@ -214,6 +214,7 @@ def test_loops_give_what_random_graphs_over_rows_and_columns_give(dtype, part, b
     if part:
         monkeypatch.setattr(row_parts, "WORTH_SHARING", 0)
         monkeypatch.setattr(row_parts, "PART", part)
+        monkeypatch.setattr(row_parts, "thread_count", lambda: 2)  # numba, which knows it, may not be installed
     chance, count, parted = random.Random(f"rows and columns {dtype}"), 0, 0
     for _ in range(300):
         nodes, shapes = rows_and_columns(chance)
