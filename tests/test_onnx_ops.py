@@ -75,7 +75,7 @@ def results_of(op, attributes, arrays):
 
 
 def named_on_the_page():
-    text = PAGE.read_text(encoding="utf-8").partition("### What has no counterpart")[2].partition("\n## ")[0]
+    text = PAGE.read_text(encoding="utf-8").partition("### Ops without an equivalent")[2].partition("\n## ")[0]
     return {op for line in text.splitlines() if line.startswith("| ") for op in re.findall(r"`(\w+)`", line)}
 
 
