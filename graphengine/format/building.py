@@ -12,7 +12,6 @@ from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, make_p
 from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.entries import without
 from graphengine.format.functions import Application, FunctionCall, Table, functions_in, unsound_functions
 from graphengine.format.references import dangling_references, loss_problems, table_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
@@ -23,6 +22,7 @@ from graphengine.ir.memory import memory_problem, steps_problem
 from graphengine.ir.nodes import GraphNode, infer_types, topologically_sorted
 from graphengine.ir.origins import enclosing
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import without
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.mode import with_keys
 

@@ -14,11 +14,11 @@ from typing import Any
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.declaring import type_of
 from graphengine.format.documents import ModelDocument, ParameterDocument
-from graphengine.format.entries import without
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
 from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, topologically_sorted
+from graphengine.mappings import without
 from graphengine.ops.shapes import (
     ArrayType,
     Shape,

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
-from graphengine.format.entries import without
 from graphengine.format.writing import model_as_dict
+from graphengine.mappings import without
 from graphengine.ops.registry import CORE, OPS, Op, domain_of
 from graphengine.ops.shapes import repeated
 

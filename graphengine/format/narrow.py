@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.format.entries import only
+from graphengine.mappings import only
 
 Storage: TypeAlias = Literal["float16", "bfloat16"]
 """The types in which numbers may be stored."""

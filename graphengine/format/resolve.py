@@ -17,7 +17,6 @@ from pydantic import BaseModel, ValidationError
 
 from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.entries import only, without
 from graphengine.format.functions import (
     DOMAINS,
     RUNNING,
@@ -33,6 +32,7 @@ from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import only, without
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of, instance_of

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphengine.format.documents import FunctionDocument, FunctionFile, ModelDocument
-from graphengine.format.entries import without
 from graphengine.format.kinds import SOLVERS
+from graphengine.mappings import without
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS, Op
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.format.documents import ModelDocument
-from graphengine.format.entries import only
 from graphengine.format.onnx.importing import Importer
 from graphengine.format.onnx.renaming import NewNames, valid
 from graphengine.format.saving import graph_document
@@ -18,6 +17,7 @@ from graphengine.ir.declarations import Input, Parameter
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, reachable
 from graphengine.limits import Limits
+from graphengine.mappings import only
 from graphengine.ops.shapes import ArrayType, Shape
 from graphengine.wording import counted
 

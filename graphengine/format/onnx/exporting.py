@@ -16,7 +16,6 @@ import numpy as np
 
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.extras import optional
-from graphengine.format.entries import only, without
 from graphengine.format.initializers import initial_value
 from graphengine.format.onnx import (
     array_rules,
@@ -39,6 +38,7 @@ from graphengine.format.onnx.protos import PREFIX, read_by
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
+from graphengine.mappings import only, without
 from graphengine.ops.shapes import ArrayType
 from graphengine.version import __version__
 

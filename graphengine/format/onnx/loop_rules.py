@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.entries import without
 from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, applied, exports
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import literal_type
+from graphengine.mappings import without
 from graphengine.ops.shapes import ArrayType
 
 
