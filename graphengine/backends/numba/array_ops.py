@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.backends.numba.expressions import ARITHMETIC, CHECKED
+from graphengine.backends.numpy.calls import operand_kind, operand_shape
 from graphengine.backends.numpy.scalars import CHOICES, COMPARISONS
 from graphengine.backends.protocol import Instruction
 from graphengine.ops.inference import normalized_axes
@@ -99,8 +100,7 @@ class RowFold(NamedTuple):
 
 
 def _rank(instruction: Instruction) -> int:
-    kind = instruction.operand_types[0]
-    return len(kind.shape) if kind else 0
+    return len(operand_shape(instruction))
 
 
 def _along(function: str, **options: Any) -> Callable[[Instruction], RowFold]:
@@ -112,19 +112,18 @@ def _along(function: str, **options: Any) -> Callable[[Instruction], RowFold]:
 
 
 def _summed_to(instruction: Instruction) -> RowFold | None:
-    (kind,), operand = instruction.types, instruction.operand_types[0]
-    if operand is None or instruction.inputs[1] is not None:
+    (kind,), rank = instruction.types, _rank(instruction)
+    if instruction.inputs[1] is not None:
         return None
-    extra = len(operand.shape) - len(kind.shape)
-    return RowFold(
-        "added", tuple(axis for axis in range(len(operand.shape)) if axis < extra or kind.shape[axis - extra] == 1)
-    )
+    extra = rank - len(kind.shape)
+    return RowFold("added", tuple(axis for axis in range(rank) if axis < extra or kind.shape[axis - extra] == 1))
 
 
 def _multiplied(instruction: Instruction) -> RowFold | None:
     """Products along the last axis of arrays of one shape: of rows, or of two vectors."""
-    one, other = instruction.operand_types
-    if one is None or other is None or one[:2] != other[:2]:
+    operands: Any = instruction.operand_types
+    one, other = operands
+    if one[:2] != other[:2]:
         return None
     return RowFold("products", (_rank(instruction) - 1,), places=(0, 1))
 
@@ -156,10 +155,12 @@ FOLDS: Mapping[str, Callable[[Instruction], RowFold | None]] = {
 def fold_of(instruction: Instruction) -> RowFold | None:
     """Return how an instruction folds the rows of an array, None if it does not or loops cannot."""
     make = FOLDS.get(instruction.op)
-    if make is None or not instruction.is_core or not isinstance(instruction.inputs[0], str):
-        return None
-    operand, kind = instruction.operand_types[0], instruction.types[0]
-    assert operand is not None
-    if operand.dtype not in CASTS or kind.dtype != operand.dtype or not operand.shape:
-        return None
-    return make(instruction)
+    return make(instruction) if make is not None and _keeps_dtype_of_loops(instruction) else None
+
+
+def _keeps_dtype_of_loops(instruction: Instruction) -> bool:
+    """Whether an op of this package gives numbers of an array in their dtype, which loops compute in."""
+    if not instruction.is_core:
+        return False
+    operand = operand_kind(instruction)
+    return operand.shape != () and operand.dtype in CASTS and operand.dtype == instruction.types[0].dtype

@@ -6,6 +6,7 @@ NumPy's in last bits on some machines: NumPy has routines of its own for some pr
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -117,11 +118,18 @@ def _agrees(op: str) -> bool:
     """Whether the expression of an op gives the bits of NumPy's function."""
     function, ufunc = CHECKED[op].function, OPS.original(op).numpy
     assert isinstance(ufunc, np.ufunc)
-    samples = np.concatenate([np.linspace(-20, 20, 1001), np.geomspace(1e-300, 1e300, 1001), [0.0, -0.0, np.nan]])
-    further = [np.roll(samples, 1), samples, *(np.full_like(samples, power) for power in range(5))]
-    operands = [(samples, other) for other in further] if ufunc.nin == 2 else [(samples,)]
+    trials = itertools.chain.from_iterable(itertools.starmap(zip, _samples(ufunc.nin)))
     with np.errstate(all="ignore"):
-        return all(_same(ufunc(*given), function, given) for each in operands for given in zip(*each, strict=True))
+        return all(_same(ufunc(*given), function, given) for given in trials)
+
+
+def _samples(count: int) -> list[tuple[Any, ...]]:
+    """Vectors of numbers for an op of one or two operands: of both signs, of all sizes, integer powers."""
+    samples = np.concatenate([np.linspace(-20, 20, 1001), np.geomspace(1e-300, 1e300, 1001), [0.0, -0.0, np.nan]])
+    if count == 1:
+        return [(samples,)]
+    further = [np.roll(samples, 1), samples, *(np.full_like(samples, power) for power in range(5))]
+    return [(samples, other) for other in further]
 
 
 def _same(expected: Any, function: Callable[..., float], numbers: tuple[float, ...]) -> bool:

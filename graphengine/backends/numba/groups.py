@@ -16,6 +16,7 @@ import numpy as np
 
 from graphengine.backends.numba.array_ops import VIEWS, RowFold, element, fold_of
 from graphengine.backends.numba.ufunc_loops import applied_function
+from graphengine.backends.numpy.calls import operand_shape
 from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
@@ -67,8 +68,8 @@ class Group:
 
     shape: tuple[int, ...]
     members: list[Member] = field(default_factory=list)
-    kept: frozenset[int] | None = None
-    """The axes that count the rows, once a row is folded."""
+    kept: frozenset[int] = frozenset()
+    """The axes that count the rows; none before a row is folded."""
     spans: dict[str, Span] = field(default_factory=dict)
     """The spans of the values that the rest of the group may use."""
 
@@ -81,6 +82,15 @@ class Group:
     def numbers(self) -> int:
         """How many numbers it computes."""
         return math.prod(self.shape) * len(self.members)
+
+    @property
+    def late(self) -> list[Member]:
+        """The folds whose results are there when all rows are done."""
+        return [each for each in self.members if each.fold and each.output not in self.spans]
+
+    def pays(self, fewest: int) -> bool:
+        """Whether it computes so many numbers, and no single instruction; always if none are asked for."""
+        return not fewest or (len(self.members) > 1 and self.numbers >= fewest)
 
     def takes(self, instruction: Instruction) -> bool:
         """Take an instruction whose operands are there, if it fits."""
@@ -122,10 +132,13 @@ class Group:
 
     def _applied(self, instruction: Instruction) -> Member | None:
         """A function of NumPy on all elements of rows that are known, and not short."""
-        if instruction.types[0].shape != self.shape or not self.kept or self.shape[max(self.wide)] < SHORTEST_RUN:
+        if instruction.types[0].shape != self.shape or not self._has_long_rows():
             return None
         address, span = applied_function(instruction), self._aligned(self.shape)
         return Member(instruction, "", None, (span,), span, address) if address else None
+
+    def _has_long_rows(self) -> bool:
+        return bool(self.kept) and self.shape[max(self.wide)] >= SHORTEST_RUN
 
     def _agrees(self, inputs: Sequence[Operand], spans: Sequence[Span | None]) -> bool:
         """Whether the values among the operands that the group computes have these spans."""
@@ -169,30 +182,30 @@ class Group:
         return _along(axes, shape) if fits else None
 
     def _counts_rows(self, span: Iterable[int | None]) -> bool:
-        return _axes_of(span) == sorted(self.kept or ())
+        return _axes_of(span) == sorted(self.kept)
 
     def _folded(self, instruction: Instruction, fold: RowFold) -> Member | None:
         """A fold of arrays of the space: of rows, of columns or of all numbers."""
-        operands, kept = [instruction.inputs[place] for place in fold.places], self.wide.difference(fold.axes)
-        whole = self._aligned(self.shape)
-        kinds = [instruction.operand_types[place] for place in fold.places]
-        if not self._has_shape(kinds) or not self._agrees(operands, [whole] * len(operands)):
+        if not self.wide or not all(self._is_whole(instruction, place) for place in fold.places):
             return None
-        span = self._left(instruction.types[0].shape, fold.axes)
-        if kept and max(self.wide) not in kept:  # by rows
-            if self.kept not in (None, kept):
+        kept = self.wide.difference(fold.axes)
+        span = _along(sorted(kept), instruction.types[0].shape)
+        if self._folds_rows(kept):
+            if self.kept not in (frozenset(), kept):
                 return None
             self.kept = kept
             self.spans[instruction.outputs[0]] = span
-        return Member(instruction, fold.finish, fold, (whole,) * len(operands), span)
+        whole = self._aligned(self.shape)
+        return Member(instruction, fold.finish, fold, (whole,) * len(fold.places), span)
 
-    def _left(self, shape: Any, folded: tuple[int, ...]) -> Span:
-        """The span of a result: that of its dimensions of the axes that are not folded, one after the other."""
-        return _along([axis for axis in sorted(self.wide) if axis not in folded], shape)
+    def _is_whole(self, instruction: Instruction, place: int) -> bool:
+        """Whether an operand has the shape of the space and, if the group computes it, runs along all of its axes."""
+        kind, span = instruction.operand_types[place], self._aligned(self.shape)
+        return kind is not None and kind.shape == self.shape and self._agrees([instruction.inputs[place]], [span])
 
-    def _has_shape(self, kinds: Iterable[ArrayType | None]) -> bool:
-        """Whether arrays have the shape of the space, and that has more than one number."""
-        return bool(self.wide) and all(kind is not None and kind.shape == self.shape for kind in kinds)
+    def _folds_rows(self, kept: frozenset[int]) -> bool:
+        """Whether a fold that keeps these axes has a number for each row: it folds the last axis, but not all."""
+        return bool(kept) and max(self.wide) not in kept
 
 
 def _along(axes: Iterable[int], shape: Any) -> Span:
@@ -230,9 +243,9 @@ def grouped(graph: Graph, fewest: int | None = None) -> list[Group | Instruction
 
 def _unless_small(item: Group | Instruction, fewest: int) -> Sequence[Group | Instruction]:
     """An item; of a group that computes too few numbers to pay its instructions."""
-    if isinstance(item, Group) and fewest and (len(item.members) < 2 or item.numbers < fewest):
-        return [member.instruction for member in item.members]
-    return [item]
+    if isinstance(item, Instruction) or item.pays(fewest):
+        return [item]
+    return [member.instruction for member in item.members]
 
 
 def _earliest(items: Sequence[Group | Instruction], places: Mapping[Operand, int], operand: Operand) -> int:
@@ -255,7 +268,7 @@ def _place(items: list[Group | Instruction], instruction: Instruction, first: in
 def _opened(instruction: Instruction) -> Group | Instruction:
     """A group with an instruction, or the instruction if loops lack it."""
     shape = _space_of(instruction)
-    if not shape or None in shape or 0 in shape:
+    if None in shape or 0 in shape:
         return instruction
     group = Group(tuple(shape))
     return group if group.wide and group.takes(instruction) else instruction
@@ -263,22 +276,26 @@ def _opened(instruction: Instruction) -> Group | Instruction:
 
 def _space_of(instruction: Instruction) -> Any:
     """The shape of what an instruction folds, or of its result."""
-    kind = instruction.operand_types[0] if fold_of(instruction) else instruction.types[0]
-    return () if kind is None else kind.shape
+    return operand_shape(instruction) if fold_of(instruction) else instruction.types[0].shape
 
 
 def merged_axes(group: Group) -> list[tuple[int, ...]]:
     """Return the axes of a space with more than one index; those that all values have together are one dimension."""
     first, *axes = sorted(group.wide)
-    spans = {frozenset(span) for each in group.members for span in (*each.spans, each.span) if span is not None}
-    spans.add(frozenset(group.kept or ()))
+    of_values = _axes_of_values(group)
     dims: list[tuple[int, ...]] = [(first,)]
     for axis in axes:
-        if all((axis in span) == (dims[-1][-1] in span) for span in spans):
+        if all((axis in there) == (dims[-1][-1] in there) for there in of_values):
             dims[-1] = (*dims[-1], axis)
         else:
             dims.append((axis,))
     return dims
+
+
+def _axes_of_values(group: Group) -> set[frozenset[int | None]]:
+    """The sets of axes that the values of a group have, and that of its rows."""
+    spans = [span for each in group.members for span in (*each.spans, each.span) if span is not None]
+    return {group.kept, *map(frozenset, spans)}
 
 
 def phases_of(group: Group) -> dict[str, int]:

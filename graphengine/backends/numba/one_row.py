@@ -19,7 +19,7 @@ from graphengine.backends.numba.array_ops import CASTS
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.groups import Group, grouped
-from graphengine.backends.numba.parameters import GIVEN, LITERAL, SCRATCH, SIZE, LoopNames, LoopParameter
+from graphengine.backends.numba.parameters import GIVEN, LITERAL, SCRATCH, SIZE, LoopNames, LoopParameter, joined
 from graphengine.backends.numba.row_loops import rows_texts
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.lowering import constants
@@ -64,12 +64,23 @@ def one_row(graph: Graph, sources: Sequence[str]) -> OneRow | None:
 
 def _items_of(graph: Graph, given: Sequence[str]) -> list[Group | Instruction]:
     """Products of rows, and groups between them; nothing if there is something else, or no product."""
-    kinds = [graph.types[name] for name in (*given, *graph.outputs.values())]
-    if not all(map(_is_taken, kinds)) or not set(given).isdisjoint(graph.outputs.values()):
+    if not _has_arrays_at_ends(graph, given):
         return []
-    items = [each for each in grouped(graph, fewest=0) if isinstance(each, Group) or each.outputs[0] not in given]
+    items = _items_after(graph, given)
     products = [each for each in items if isinstance(each, Instruction)]
     return items if products and all(map(_is_row_product, products)) else []
+
+
+def _has_arrays_at_ends(graph: Graph, given: Sequence[str]) -> bool:
+    """Whether what is given, and what it gives, are arrays that loops take, none of them both."""
+    outputs = graph.outputs.values()
+    kinds = [graph.types[name] for name in (*given, *outputs)]
+    return all(map(_is_taken, kinds)) and set(given).isdisjoint(outputs)
+
+
+def _items_after(graph: Graph, given: Sequence[str]) -> list[Group | Instruction]:
+    """The items of a graph without the constants, which are given."""
+    return [each for each in grouped(graph, fewest=0) if isinstance(each, Group) or each.outputs[0] not in given]
 
 
 def _is_taken(kind: ArrayType) -> bool:
@@ -81,8 +92,9 @@ def _is_row_product(each: Instruction) -> bool:
     """Whether a row, or a vector, is multiplied with a matrix of the same dtype."""
     if each.op not in PRODUCTS or not each.is_core:
         return False
-    row, matrix = each.operand_types
-    if row is None or matrix is None or len(matrix.shape) != 2 or row.shape[:-1] not in ((), (1,)):
+    operands: Any = each.operand_types
+    row, matrix = operands
+    if len(matrix.shape) != 2 or row.shape[:-1] not in ((), (1,)):
         return False
     return row.dtype == matrix.dtype == each.types[0].array_dtype and _are_numbers_of_loops(matrix)
 
@@ -97,8 +109,8 @@ def _has_arrays_alone(rows: RowsText | Instruction) -> bool:
     """Whether a loop reads and writes numbers of arrays, in the dtypes of loops, and returns none."""
     if isinstance(rows, Instruction):  # a product
         return True
-    arrays = [each for each in rows.parameters if each.role != SIZE]
-    return not (rows.totals or _calls_addresses(rows)) and all(each.kind.array_dtype in CASTS for each in arrays)
+    are_numbers = all(each.role == SIZE or each.kind.array_dtype in CASTS for each in rows.parameters)
+    return are_numbers and not (rows.totals or _calls_addresses(rows))
 
 
 def _calls_addresses(rows: RowsText) -> bool:
@@ -116,7 +128,7 @@ class OneRowText:
         self.parameters = [(graph.types[name], name not in self.results) for name in values]
         """The types of the parameters, and whether each is only read."""
         self._names = {name: f"y{place}" for place, name in enumerate(values)}
-        self.lines = [line for item in items for line in self._written(item)]
+        self.lines = joined(map(self._written, items))
 
     @property
     def names(self) -> dict[str, str]:
@@ -171,6 +183,12 @@ def _memory(kind: ArrayType) -> str:
     return f"empty({kind.shape}, {CASTS[kind.array_dtype]})"
 
 
+def _values_of(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """A function that returns the values of these names."""
+    # itemgetter returns the value itself for a single name
+    return itemgetter(*names) if len(names) > 1 else lambda values: [values[name] for name in names]
+
+
 class OneRow:
     """Computes the outputs of a graph from values for its sources, compiled when it is called first."""
 
@@ -178,9 +196,8 @@ class OneRow:
         self, text: OneRowText, sources: Sequence[str], outputs: Mapping[str, str], known: Mapping[str, Any]
     ) -> None:
         self.text, self._known = text, tuple(known.values())
-        self._given = itemgetter(*sources) if len(sources) > 1 else lambda values: [values[name] for name in sources]
-        kinds = [kind for kind, is_read in text.parameters if not is_read]
-        self._results: list[Any] = [(kind.shape, kind.array_dtype) for kind in kinds]
+        self._given = _values_of(sources)
+        self._results: list[Any] = [(kind.shape, kind.array_dtype) for kind, is_read in text.parameters if not is_read]
         self._places = [(name, text.results.index(value)) for name, value in outputs.items()]
 
     @cached_property

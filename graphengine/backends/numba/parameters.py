@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,6 +126,11 @@ class LoopParameters:
 def indented(lines: Iterable[str], depth: int = 1) -> list[str]:
     """Lines inside of a block of Python, or of several."""
     return ["    " * depth + line for line in lines]
+
+
+def joined(parts: Iterable[Iterable[str]]) -> list[str]:
+    """Return the lines of several parts, one after the other."""
+    return list(chain.from_iterable(parts))
 
 
 def nested(loops: Sequence[str], body: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import chain, filterfalse
 from typing import Any
 
 import numpy as np
@@ -60,15 +61,14 @@ def rows_texts(
     graph: Graph, items: Sequence[Group | Instruction], replaced: Mapping[str, str], names: LoopNames | None = None
 ) -> Iterator[RowsText | Instruction]:
     """The items in their order, groups as texts: with one set of names for all, or each with its own."""
-    readers = Counter(operand for item in items for operand in _read(item))
+    readers = Counter(chain.from_iterable(map(_read, items)))
     outputs = set(graph.outputs.values())
     for item in items:
         if isinstance(item, Instruction):
             yield item
         else:
             results = _results(item, readers, outputs)
-            unread = [name for name in results if not readers[name]]
-            over = _replacing(item, unread, replaced, outputs)
+            over = _replacing(item, filterfalse(readers.__getitem__, results), replaced, outputs)
             yield RowsText(item, results, over, names or LoopNames(), is_shared=names is None)
 
 
@@ -91,15 +91,19 @@ def _read(item: Any) -> set[Operand]:
 
 
 def _may_replace(group: Group, source: str, name: str, outputs: set[str]) -> bool:
-    """Whether a loop may write a result over the source that it replaces.
-
-    It reads it at the same places alone, and not after them: a fold and a function of NumPy read their operands after
-    all expressions.
-    """
+    """Whether a loop may write a result over the source that it replaces."""
     place = [each.output for each in group.members].index(name)
-    reads, member = _reads_of(source, group), group.members[place]
-    in_time = all(index <= place and at_once and span == member.span for index, at_once, span in reads)
-    return bool(reads) and in_time and source not in outputs and not is_large(member.kind)
+    is_needed = source in outputs or is_large(group.members[place].kind)
+    return not is_needed and _is_read_in_time(source, group, place)
+
+
+def _is_read_in_time(source: str, group: Group, place: int) -> bool:
+    """Whether a loop reads a source at the elements that an instruction writes, and not after it.
+
+    A fold and a function of NumPy read their operands after all expressions.
+    """
+    reads, written = _reads_of(source, group), group.members[place].span
+    return bool(reads) and all(index <= place and at_once and span == written for index, at_once, span in reads)
 
 
 def _reads_of(source: str, group: Group) -> list[tuple[int, bool, Span | None]]:
@@ -120,11 +124,17 @@ def _calls_of(rows: RowsText) -> list[Call]:
     made = iter(calls)
     inputs = tuple(each.value if each.role == GIVEN else next(made).output for each in loop.operands)
     whole = f"{rows.group.members[0].output}:loop"
-    calls.append(Call(loop, inputs, whole, ArrayType((len(rows.totals),), OBJECT), fills=tuple(rows.over)))
-    results = [each for each in loop.operands if each.role == RESULT]
-    calls += [Call(_second, (whole, _memory_name(each)), each.value, each.kind, aliases=True) for each in results]
-    totals = enumerate(rows.totals.items())
-    return [*calls, *(Call(_number(place, kind), (whole,), name, kind) for place, (name, kind) in totals)]
+    run = Call(loop, inputs, whole, ArrayType((len(rows.totals),), OBJECT), fills=tuple(rows.over))
+    return [*calls, run, *_calls_after(loop, whole)]
+
+
+def _calls_after(loop: RowLoop, whole: str) -> Iterator[Call]:
+    """The calls that give arrays and numbers once the call `whole` has run a loop."""
+    for each in loop.operands:
+        if each.role == RESULT:
+            yield Call(_second, (whole, _memory_name(each)), each.value, each.kind, aliases=True)
+    for place, (name, kind) in enumerate(loop.rows.totals.items()):
+        yield Call(_number(place, kind), (whole,), name, kind)
 
 
 def _memory_name(parameter: LoopParameter) -> str:
@@ -183,7 +193,7 @@ class ResultMemory:
         """Return an array to write into."""
         if out is not None:
             return out
-        found = unused(self._given) if IS_LOCKED else None
+        found = unused(self._given)
         if found is not None:
             return found
         array = self._parameter.memory()
@@ -223,9 +233,8 @@ class RowLoop:
 
     def __init__(self, rows: RowsText) -> None:
         self.rows = rows
-        self.operands = [each for each in rows.parameters if not each.is_constant]
-        constants = [each for each in rows.parameters if each.is_constant]
-        self._constants = [each.kind.array_dtype.type(each.value) for each in constants]
+        self.operands = rows.operands
+        self._constants = [each.kind.array_dtype.type(each.value) for each in rows.parameters if each.is_constant]
 
     @cached_property
     def function(self) -> Callable[..., Any]:

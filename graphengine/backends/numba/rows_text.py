@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from graphengine.backends.numba.parameters import (
     LoopParameters,
     View,
     indented,
+    joined,
     nested,
 )
 from graphengine.backends.numba.row_parts import RowParts, parts_of, summed
@@ -57,9 +57,9 @@ class RowsText:
         self._members = {each.output: each for each in group.members}
         self._dims = merged_axes(group)
         self._last = len(self._dims) - 1
-        self._rows = self._dims_of(tuple(sorted(group.kept or ())))
-        self._inner = tuple(dim for dim in range(self._last) if dim not in self._rows)
-        self._after = [each for each in group.members if each.fold and each.output not in group.spans]
+        self._rows = self._dims_of(group.kept)
+        self._inner = self._within_rows(range(self._last))
+        self._after = group.late
         self._tiled = self._last == 0 and bool(self._after)
         self._when = phases_of(group)
         self._phases = self._count_phases()
@@ -80,10 +80,15 @@ class RowsText:
         return sorted(self._parameters.found.values(), key=lambda each: not each.is_constant)
 
     @property
+    def operands(self) -> list[LoopParameter]:
+        """The parameters that are no constants."""
+        return [each for each in self.parameters if not each.is_constant]
+
+    @property
     def names(self) -> dict[str, str]:
         """The values, arrays and numbers, by the names that the text has for them."""
         text = self.text()
-        arrays = {each.name: str(each.value) for each in self.parameters if not each.is_constant}
+        arrays = {each.name: str(each.value) for each in self.operands}
         numbers = {self._names.value(name): name for name in self._members}
         names = {**arrays, **self._functions(), **numbers}
         return {name: value for name, value in names.items() if re.search(rf"\b{name}\b", text)}
@@ -107,8 +112,12 @@ class RowsText:
 
     # ------------------------------------------------------------ what is known before
 
-    def _dims_of(self, span: Span) -> Dims:
-        return tuple(number for number, axes in enumerate(self._dims) if axes[0] in span)
+    def _dims_of(self, axes: Container[int | None]) -> Dims:
+        return tuple(number for number, (first, *_) in enumerate(self._dims) if first in axes)
+
+    def _within_rows(self, dims: Iterable[int]) -> Dims:
+        """The dimensions that do not count the rows."""
+        return tuple(dim for dim in dims if dim not in self._rows)
 
     def _shared_parts(self, *, is_shared: bool) -> RowParts | None:
         """The parts of the rows, if all sums over rows are over rows of all parts."""
@@ -135,9 +144,12 @@ class RowsText:
         """The elementwise values that are read after the loop that computes them."""
         for each in self.group.members:
             if self._phase_of(each) is not None:
-                operands = [self._members[of] for of in each.instruction.inputs if of in self._members]
-                whole = filter(self._is_whole, operands)
-                yield from (made.output for made in whole if self._is_read_later(made, each))
+                yield from (made.output for made in self._elements_read(each) if self._is_read_later(made, each))
+
+    def _elements_read(self, member: Member) -> Iterator[Member]:
+        """The elementwise values of the group among the operands of an instruction."""
+        operands = [self._members[of] for of in member.instruction.inputs if of in self._members]
+        return filter(self._is_whole, operands)
 
     def _is_read_later(self, made: Member, reader: Member) -> bool:
         """Whether another loop reads an elementwise value than the one that computes it."""
@@ -171,7 +183,7 @@ class RowsText:
             return self._view(self._parameters.operand(self.over[name], made.kind, is_replaced=True), dims)
         if name in self._results:
             return self._view(self._parameters.result(name, made.kind), dims)
-        return self._of_one_row(made, tuple(dim for dim in dims if dim not in self._rows))
+        return self._of_one_row(made, self._within_rows(dims))
 
     def _of_one_row(self, made: Member, dims: Dims) -> View:
         """An array that each row, or each run of a vector, writes anew."""
@@ -192,13 +204,22 @@ class RowsText:
     def _operand(self, member: Member, place: int) -> str:
         operand = member.instruction.inputs[place]
         if not isinstance(operand, str):
-            dtype = computed_in(member.instruction)
-            return self._parameters.literal(operand, dtype) if dtype and operand is not None else ""
+            return self._literal(operand, member)
         made, span = self._members.get(operand), member.spans[place] or ()
         if made is None:
             return self._given(operand, member.instruction.operand_types[place], span)
-        is_now = self._phase_of(made) in (None, self._phase_of(member)) or bool(made.fold)
-        return self._names.value(operand) if is_now else self._element(self._array(operand, span))
+        if self._is_variable(made, member):
+            return self._names.value(operand)
+        return self._element(self._array(operand, span))
+
+    def _literal(self, operand: Any, member: Member) -> str:
+        """A number in the dtype of an expression; nothing for an omitted operand, which no expression has."""
+        dtype = computed_in(member.instruction)
+        return self._parameters.literal(operand, dtype) if dtype else ""
+
+    def _is_variable(self, made: Member, reader: Member) -> bool:
+        """Whether an instruction reads a value where it has just been computed, not in an array."""
+        return bool(made.fold) or self._phase_of(made) in (None, self._phase_of(reader))
 
     def _given(self, operand: str, kind: ArrayType | None, span: Span) -> str:
         """An operand that another instruction computed, or the caller gives."""
@@ -225,17 +246,17 @@ class RowsText:
     # ------------------------------------------------------------ loops
 
     def _written(self) -> Iterator[str]:
-        cleared = list(chain.from_iterable(map(self._cleared, self._after)))
+        cleared = joined(map(self._cleared, self._after))
         body = self._row()
         rows = nested([f"for i{dim} in range({self._range(dim)}):" for dim in self._rows], body)
-        finished = list(chain.from_iterable(map(self._finished, self._after)))
+        finished = joined(map(self._finished, self._after))
         yield from self._shaped()
         yield from self._numbers(lambda dims: not dims)
         yield from self._in_parts(cleared, rows, finished) if self.parts else (*cleared, *rows, *finished)
 
     def _row(self) -> list[str]:
         """What is done for each row."""
-        loops = [line for phase in range(self._phases) for line in self._phase(phase)]
+        loops = joined(map(self._phase, range(self._phases)))
         after = self._row_lines(self._phases)
         return [*self._numbers(lambda dims: bool(dims) and set(dims) <= set(self._rows)), *loops, *after]
 
@@ -296,15 +317,19 @@ class RowsText:
 
     def _elements(self, members: Sequence[Member]) -> tuple[list[str], list[str]]:
         """The lines for each element, and those of sums down columns, which are apart in single precision."""
-        elements = [line for each in members if each.is_expression for line in self._computed(each)]
-        columns = [line for each in members if each in self._after for line in self._column(each)]
+        elements = joined(self._computed(each) for each in members if each.is_expression)
+        columns = joined(self._column(each) for each in members if each in self._after)
         return ([*elements, *columns], []) if self._wide else (elements, columns)
 
     def _row_lines(self, phase: int) -> list[str]:
         """What there is once for each row and is known before a loop over its runs."""
         known = [each for each in self.group.members if self._when[each.output] == phase]
-        once = [each for each in known if not self._is_whole(each) and each not in self._after]
-        return [line for each in once for line in (self._total(each) if each.fold else self._computed(each))]
+        once = filter(self._is_of_row, known)
+        return joined(self._total(each) if each.fold else self._computed(each) for each in once)
+
+    def _is_of_row(self, member: Member) -> bool:
+        """Whether there is a value for each row."""
+        return not self._is_whole(member) and member not in self._after
 
     def _total(self, member: Member) -> list[str]:
         """The lines of the result of a fold of a row."""
@@ -315,12 +340,16 @@ class RowsText:
         """Lines for each run of a row, with the parts of arrays and the numbers that they name."""
         if not lines:
             return []
-        read = [*self._numbers(lambda dims: not set(dims) <= set(self._rows)), *self._parts()]
-        used = set(re.findall(r"\w+", "\n".join(lines)))
-        body = [*(line for line in read if line.partition(" ")[0] in used), *lines]
+        body = [*self._named_for(lines), *lines]
         if self._tiled:
             return self._tiles(body)
         return nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._inner], body)
+
+    def _named_for(self, lines: Iterable[str]) -> list[str]:
+        """The lines that give the names which these use to parts of arrays, and to numbers."""
+        named = [*self._numbers(lambda dims: not set(dims) <= set(self._rows)), *self._parts()]
+        used = set(re.findall(r"\w+", "\n".join(lines)))
+        return [line for line in named if line.partition(" ")[0] in used]
 
     def _tiles(self, lines: Sequence[str]) -> list[str]:
         """Lines for the runs of a vector, whose length is known but for the last one."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import CHECKED, EXACT, NAMES
+from graphengine.backends.numba.parameters import indented
 from graphengine.backends.numpy.scalars import COMPARISONS
 from graphengine.ops.shapes import ArrayType
 
@@ -130,17 +131,22 @@ def _branches() -> Iterator[str]:
     """The branches of all codes: a single op gives z, a pair also writes what its first op gives."""
     for key, code in CODES.items():
         yield f"{'elif' if code else 'if'} op == {code}:"
-        if isinstance(key, str):
-            if "{2}" in _template(key):
-                yield "    w = slots[codes[k, 3]]"
-            yield f"    z = {_template(key).format('x', 'y', 'w').replace('if x else', 'if x != 0.0 else')}"
-            continue
-        one, two, place = key
-        yield f"    v = {_template(one).format('x', 'y')}"
-        yield "    slots[to] = v"
-        yield "    to += ONE"
-        yield "    w = slots[codes[k, 3]]"
-        yield f"    z = {_template(two).format(*(('w', 'v') if place else ('v', 'w')))}"
+        yield from indented(_branch_of_op(key) if isinstance(key, str) else _branch_of_pair(*key))
+
+
+def _branch_of_op(op: str) -> Iterator[str]:
+    text = _template(op)
+    if "{2}" in text:
+        yield "w = slots[codes[k, 3]]"
+    yield f"z = {text.format('x', 'y', 'w').replace('if x else', 'if x != 0.0 else')}"
+
+
+def _branch_of_pair(first: str, second: str, place: int) -> Iterator[str]:
+    yield f"v = {_template(first).format('x', 'y')}"
+    yield "slots[to] = v"
+    yield "to += ONE"
+    yield "w = slots[codes[k, 3]]"
+    yield f"z = {_template(second).format(*(('w', 'v') if place else ('v', 'w')))}"
 
 
 def _template(op: str) -> str:

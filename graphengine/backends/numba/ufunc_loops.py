@@ -30,6 +30,21 @@ class _Structure(ctypes.Structure):
         ("types", ctypes.c_void_p),
     ]
 
+    def describes(self, ufunc: np.ufunc) -> bool:
+        """Whether it has what Python says about a ufunc of one operand."""
+        counts = (self.nin, self.nout, self.nargs, self.ntypes)
+        has_name = counts == (1, 1, 2, ufunc.ntypes) and self.name == ufunc.__name__.encode()
+        return has_name and self._has_types(ufunc.types)
+
+    def _has_types(self, loops: list[str]) -> bool:
+        """Whether the types of operands and results are those of loops such as `d->d`."""
+        types = b"".join(bytes([np.dtype(char).num for char in loop.replace("->", "")]) for loop in loops)
+        return ctypes.string_at(self.types, len(types)) == types
+
+    def function(self, place: int) -> int | None:
+        """The address of a function; None if it is called with data."""
+        return None if self.data and self.data[place] else self.functions[place]
+
 
 def applied_function(instruction: Instruction) -> int | None:
     """Return the address of NumPy's loop for an op on one array of floating-point numbers, None if there is none."""
@@ -49,11 +64,7 @@ def address_of(ufunc: Any, dtype: np.dtype[Any]) -> int | None:
     if sys.implementation.name != "cpython" or (ufunc.nin, ufunc.nout) != (1, 1):
         return None
     found = _Structure.from_address(id(ufunc) + object.__basicsize__)
-    if (found.nin, found.nout, found.nargs, found.ntypes) != (1, 1, 2, ufunc.ntypes):
-        return None
-    types = b"".join(bytes([np.dtype(char).num for char in each.replace("->", "")]) for each in ufunc.types)
-    if found.name != ufunc.__name__.encode() or ctypes.string_at(found.types, len(types)) != types:
-        return None
     loop = f"{dtype.char}->{dtype.char}"
-    place = ufunc.types.index(loop) if loop in ufunc.types else None
-    return None if place is None or (found.data and found.data[place]) else found.functions[place]
+    if loop not in ufunc.types or not found.describes(ufunc):
+        return None
+    return found.function(ufunc.types.index(loop))
