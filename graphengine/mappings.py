@@ -1,8 +1,11 @@
-"""Parts of mappings: the items with some keys, all but these, those whose value is there; and values renamed."""
+"""Parts of mappings: the items with some keys, all but these, those whose value is there; and values renamed.
+
+Of any collection: the members that another one has, and those that it lacks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, TypeVar
 
 KeyT = TypeVar("KeyT")
@@ -17,6 +20,21 @@ def only(items: Mapping[KeyT, ItemT], keys: Container[object]) -> dict[KeyT, Ite
 def without(items: Mapping[KeyT, ItemT], keys: Container[object]) -> dict[KeyT, ItemT]:
     """Return the items that have none of the keys, in their order."""
     return {key: item for key, item in items.items() if key not in keys}
+
+
+def picked(items: Mapping[KeyT, ItemT], keys: Iterable[KeyT]) -> dict[KeyT, ItemT]:
+    """Return the items that have these keys, in the order of the keys; raises KeyError if there is none."""
+    return {key: items[key] for key in keys}
+
+
+def present(members: Iterable[ItemT], there: Container[object]) -> list[ItemT]:
+    """Return those members that are there, in their order."""
+    return [member for member in members if member in there]
+
+
+def absent(members: Iterable[ItemT], there: Container[object]) -> list[ItemT]:
+    """Return those members that are not there, in their order."""
+    return [member for member in members if member not in there]
 
 
 def without_none(items: Mapping[KeyT, ItemT | None]) -> dict[KeyT, ItemT]:

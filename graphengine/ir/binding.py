@@ -14,7 +14,7 @@ from graphengine.errors import InputError, Problem, did_you_mean
 from graphengine.ir.cells import BadCells, Wording, as_encoded, cells_of, encoded
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.mappings import only, without
+from graphengine.mappings import absent, only, present, without
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, factors, shape_text, size_value, solve_size, symbols_of
 from graphengine.wording import enumerated, nearest, shown
@@ -46,7 +46,7 @@ class Supplied(dict[str, Any]):
 def lacking_of(given: Mapping[str, Any], names: Iterable[str]) -> list[Problem]:
     """Return which columns a table lacks for some inputs; nothing if the values are of no table."""
     lacking = given.lacking if isinstance(given, Supplied) else {}
-    return [lacking[name] for name in names if name in lacking]
+    return [lacking[name] for name in present(names, lacking)]
 
 
 def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | None = None) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _misspelled(left_out: Sequence[Column], header: Sequence[Any], columns: Sequ
 def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
     """The names of the columns of a table, or of a mapping, which may have values by input, too."""
     if isinstance(given, Mapping):
-        return [name for name in given if name not in inputs]
+        return absent(given, inputs)
     columns: Iterable[Any] = getattr(given, "column_names", None) or given.columns
     return columns
 
@@ -203,7 +203,7 @@ def _lack(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> Prob
     columns = [str(column) for column in names_in(wanted) if not is_in(column, there)]
     what = "column" if len(columns) == 1 else "columns"
     message = f"the {type(table).__name__} has no {what} {enumerated(list(map(repr, columns)))} for input '{name}'"
-    names = [each for each in map(str, _header(table, ())) if each not in there]
+    names = absent(map(str, _header(table, ())), there)
     return Problem("GE401", message, did_you_mean(columns[0], names, "other columns") if names else None)
 
 
@@ -325,12 +325,9 @@ def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]
     InputError
         GE401.
     """
-    missing = [name for name in needed if name not in given]
-    if lacking := lacking_of(given, missing):
-        raise InputError(lacking)
-    if missing:
+    if missing := absent(needed, given):
         shapes = ", ".join(f"'{name}' {graph.types[name]}" for name in missing)
-        raise InputError(f"input {shapes} is missing", code="GE401")
+        raise InputError(lacking_of(given, missing) or f"input {shapes} is missing", code="GE401")
 
 
 def as_input(name: str, value: Any, declared: Input) -> Any:

@@ -104,6 +104,11 @@ def types_of(*sections: Mapping[str, Input] | Mapping[str, Parameter] | Mapping[
     return {name: source.type for section in sections for name, source in section.items()}
 
 
+def plain_inputs(kinds: Mapping[str, ArrayType]) -> dict[str, Input]:
+    """Return inputs of these types, of which nothing else is declared."""
+    return {name: Input(kind) for name, kind in kinds.items()}
+
+
 def array_type(shape: Iterable[Size], dtype: Any = "float64") -> ArrayType:
     """Return the type of an array: its sizes (integers, or text such as "N" and "2*N") and its dtype."""
     return ArrayType(tuple(shape), np.dtype(dtype))

@@ -16,6 +16,7 @@ from graphengine.errors import InvalidModelError, UsageError, did_you_mean
 from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
 from graphengine.ir.nodes import GraphNode, Origin, infer_types, reachable, reached, results_of, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import only, picked
 from graphengine.notebook import Pictured
 from graphengine.ops.shapes import ArrayType
 from graphengine.wording import counted
@@ -205,7 +206,7 @@ def names_of(asked: str | Iterable[str]) -> list[str]:
 def inputs_of(graph: Graph, targets: Iterable[str]) -> list[str]:
     """The declared inputs that values depend on."""
     _, read = reached(graph.nodes, targets)
-    return [name for name in graph.inputs if name in read]
+    return list(filter(read.__contains__, graph.inputs))
 
 
 def part_for(graph: Graph, outputs: Mapping[str, str]) -> Graph:
@@ -214,7 +215,7 @@ def part_for(graph: Graph, outputs: Mapping[str, str]) -> Graph:
     `outputs` maps names to values.
     """
     nodes = reachable(graph.nodes, outputs.values())
-    inputs = {name: graph.inputs[name] for name in inputs_of(graph, outputs.values())}
+    inputs = picked(graph.inputs, inputs_of(graph, outputs.values()))
     there = {*inputs, *graph.parameters, *graph.state, *results_of(nodes)}
-    types = {name: kind for name, kind in graph.types.items() if name in there}
+    types = only(graph.types, there)
     return graph.derive(nodes, outputs, types, inputs=inputs)

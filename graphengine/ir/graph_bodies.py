@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from graphengine.errors import GraphEngineError, Problem
-from graphengine.ir.declarations import Expected, Input, misfit
+from graphengine.ir.declarations import Expected, misfit, plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, operand_types, results_of
 from graphengine.mappings import without_none
@@ -114,8 +114,7 @@ class GraphBody(Body):
         types = dict(pairs)
         problems = infer_types(self.nodes, types)
         self._require_fit(types, problems)
-        inputs = {name: Input(kind) for name, kind in pairs.items()}
-        return Graph(self.name, inputs, {}, {}, self.nodes, self.results, types)
+        return Graph(self.name, plain_inputs(pairs), {}, {}, self.nodes, self.results, types)
 
     def _require_fit(self, types: Mapping[str, ArrayType], problems: Sequence[Problem]) -> None:
         """Raise what is declared of an input and not so, before what follows from it: the first misfit of a node."""

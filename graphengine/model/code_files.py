@@ -17,7 +17,7 @@ from graphengine.format.code.python_text import Content, EmittedFunction, array_
 from graphengine.format.files import check_target, write_bytes
 from graphengine.format.initializers import initial_value
 from graphengine.ir.binding import bind_sizes
-from graphengine.mappings import without
+from graphengine.mappings import picked, without
 from graphengine.ops.shapes import symbols_of
 from graphengine.training.schedules import rate_at
 from graphengine.transform.passes import optimize
@@ -95,7 +95,7 @@ def c_file(model: Model, sizes: Mapping[str, int] | None = None) -> str:
     parts += [_c_step(step)] if step else []
     parts = [replace(each, graph=optimize(each.graph.with_sizes(found))) for each in parts]
     values = _with_slots(model, step)
-    known = {name: found[name] for name in symbols(model.graph)}
+    known = picked(found, symbols(model.graph))
     return c_text(CContent(model.graph.name, model.graph.description, parts, values, remarks_of(model), known))
 
 

@@ -39,6 +39,7 @@ from graphengine.format.training_documents import OptimizerDocument, TrainingDoc
 from graphengine.ir.binding import lacking_of
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import absent, picked
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.loop import Trainer
@@ -371,10 +372,10 @@ def _trained_on(arrays: Arrays, graph: Graph, training: TrainingDocument) -> Arr
 def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str]) -> None:
     """Refuse data without all that the loss and the values `also` read, or not finite where the loss reads it."""
     loss = graph.value_name(training.loss)
-    if missing := [each for each in inputs_of(graph, [loss, *also]) if each not in arrays]:
+    if missing := absent(inputs_of(graph, [loss, *also]), arrays):
         problems = lacking_of(arrays, missing)
         raise InputError(problems or f"the data has no values for input '{missing[0]}'", code="GE401")
-    require_finite({each: arrays[each] for each in inputs_of(graph, [loss])}, graph.inputs)
+    require_finite(picked(arrays, inputs_of(graph, [loss])), graph.inputs)
 
 
 def _refuse_for_solver(solver: str, saving: Saving, validation: Any) -> None:

@@ -17,7 +17,7 @@ from graphengine.format.documents import ModelDocument
 from graphengine.format.reading import as_json, parse_model, read_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import Graph
-from graphengine.mappings import only
+from graphengine.mappings import absent, only
 from graphengine.model.builder import Builder, Value
 from graphengine.model.model import Model
 from graphengine.nn.shipped import shipped_function
@@ -201,7 +201,7 @@ def gives_probabilities(graph: Graph, output: str) -> bool:
 
 def indices_of(classes: Array, categories: Sequence[Any]) -> list[int]:
     """Return the place of each class among the categories that a model declares."""
-    unknown = [each for each in classes.tolist() if each not in categories]
+    unknown = absent(classes.tolist(), categories)
     if unknown:
         raise ValueError(
             f"class {unknown[0]!r}is not among the categories of the model: {', '.join(map(str, categories))}"

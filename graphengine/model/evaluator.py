@@ -23,6 +23,7 @@ from graphengine.errors import InputError, Problem, UsageError, did_you_mean
 from graphengine.ir.binding import lacking_of, require_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reached
+from graphengine.mappings import absent, picked, present
 from graphengine.transform.gradient import gradient
 
 if TYPE_CHECKING:
@@ -89,10 +90,10 @@ class Evaluator:
         graph = self.graph
         if len(self.values) == len(graph.parameters) + len(graph.state):
             return
-        lacking = [name for name in (*graph.parameters, *graph.state) if name not in self.values]
+        lacking = absent((*graph.parameters, *graph.state), self.values)
         if targets is not None:
             _, read = reached(graph.nodes, targets)
-            lacking = [name for name in lacking if name in read]
+            lacking = present(lacking, read)
         if lacking:
             raise without_value(lacking[0])
 
@@ -252,7 +253,7 @@ class Evaluator:
             if name not in graph.outputs:
                 hint = did_you_mean(name, graph.outputs, "outputs")
                 raise UsageError(f"model '{graph.name}' has no output '{name}'", code="GE402", hint=hint)
-        targets = {name: graph.outputs[name] for name in asked}
+        targets = picked(graph.outputs, asked)
         require_inputs(graph, given, self.executor.inputs_of(targets.values()))
         return targets
 
@@ -266,7 +267,7 @@ class Evaluator:
 
 def not_computable(what: str, needs: Mapping[str, Iterable[str]], given: Mapping[str, Any]) -> InputError:
     """Return the error GE401 about outputs or scores, none of which has the inputs that it needs."""
-    lacking = {name: [item for item in inputs if item not in given] for name, inputs in needs.items()}
+    lacking = {name: absent(inputs, given) for name, inputs in needs.items()}
     shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in lacking.items())
     problems = lacking_of(given, dict.fromkeys(chain.from_iterable(lacking.values())))
     return InputError([Problem("GE401", f"no {what} can be computed from the given inputs: {shown}"), *problems])

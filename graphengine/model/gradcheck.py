@@ -23,7 +23,7 @@ from graphengine.format.documents import ModelDocument
 from graphengine.format.saving import functions_of, node_document
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.mappings import only
+from graphengine.mappings import only, present
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS, Op
 from graphengine.transform.gradient import check_differentiable, gradient
@@ -137,7 +137,7 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
     generator = np.random.default_rng(seed)
     graph, values = _projection(node, op, arrays, results, generator)
     names = {f"x{index}": op.signature.input_name(index) for index in range(len(arrays))}
-    wrt = [name for name in names if name in graph.inputs and graph.types[name].is_differentiable]
+    wrt = [name for name in present(names, graph.inputs) if graph.types[name].is_differentiable]
     checks = [*graph_checks(graph, values, "loss", wrt, generator), *_subset_checks(graph, values, wrt, generator)]
     checks = [replace(each, name=names[each.name]) for each in checks]
     _require_holding(op.name, checks)

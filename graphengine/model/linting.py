@@ -18,6 +18,7 @@ from graphengine.ir.crosswise import crosswise
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, bytes_of, memory_of
 from graphengine.ir.nodes import reachable, reached
+from graphengine.mappings import present
 from graphengine.ops.shapes import is_symbol
 from graphengine.training.provenance import PROVENANCE
 from graphengine.transform.path import differentiable_toward, learned
@@ -81,7 +82,7 @@ def untrained(document: ModelDocument, graph: Graph) -> list[str]:
 def starting_values(document: ModelDocument, graph: Graph, values: Iterable[str]) -> Iterator[Problem]:
     """GE903: some values depend on parameters whose values come from initializers."""
     _, read = reached(graph.nodes, values)
-    return _never_trained([name for name in untrained(document, graph) if name in read])
+    return _never_trained(present(untrained(document, graph), read))
 
 
 def _never_trained(names: list[str]) -> Iterator[Problem]:

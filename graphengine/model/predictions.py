@@ -20,7 +20,7 @@ from graphengine.errors import DataError, ExecutionError, UsageError
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import part_for
 from graphengine.ir.memory import memory_problem
-from graphengine.mappings import only
+from graphengine.mappings import absent, only, picked
 from graphengine.model.categories import labeled
 from graphengine.model.model import Model
 from graphengine.model.output_columns import as_columns, has_rows
@@ -50,7 +50,7 @@ class Predictions:
     @property
     def left_out(self) -> tuple[str, ...]:
         """The outputs that a table with a row for each sample does not have."""
-        return tuple(name for name in self.names if name not in self.of_rows) if self.of_rows else ()
+        return tuple(absent(self.names, self.of_rows)) if self.of_rows else ()
 
     def columns(self, kept: Iterable[Carried] | None = None) -> Iterator[Rows]:
         """Yield the outputs of rows as columns of one table, after columns that are `kept` from the data.
@@ -75,9 +75,7 @@ def predictions_at_once(
     """Return the outputs for inputs and options as of `Model.predict`, which raises what may be wrong."""
     found = model.predict(given, outputs=outputs, **options)
     of_rows = tuple(name for name in found if has_rows(name, model.graph))
-    return Predictions(
-        model, tuple(found), of_rows, lambda: found, lambda: iter([{name: found[name] for name in of_rows or found}])
-    )
+    return Predictions(model, tuple(found), of_rows, lambda: found, lambda: iter([picked(found, of_rows or found)]))
 
 
 def predictions_for_rows(
@@ -125,15 +123,15 @@ class _Work:
         if self._batches.whole() is None:
             return False
         shapes, graph = self._batches.shapes_of(self._batches.samples), self._asked
-        sizes = bind_sizes({name: shapes[name] for name in graph.inputs}, graph.types)
+        sizes = bind_sizes(picked(shapes, graph.inputs), graph.types)
         return self._batches.samples == 1 or memory_problem(graph, sizes) is None
 
     def whole(self) -> Outputs:
         """Return all outputs for all rows."""
         parts = list(self.parts()) if self.of_rows else []
         found = {name: np.concatenate([part[name] for part in parts]) for name in self.of_rows}
-        found |= self._merged([name for name in self.names if name not in found])
-        return {name: found[name] for name in self.names}
+        found |= self._merged(absent(self.names, found))
+        return picked(found, self.names)
 
     def parts(self) -> Iterator[Outputs]:
         """Yield the outputs of rows or, without any, all others."""
@@ -162,14 +160,14 @@ class _Work:
         return found
 
     def _in_parts(self) -> Iterator[Outputs]:
-        merged = self._merged([name for name in self.of_rows if name not in self._of_own_row])
+        merged = self._merged(absent(self.of_rows, self._of_own_row))
         start = 0
         for batch, count in self._large_batches():
             stop = start + count
             part = {name: value[start:stop] for name, value in merged.items()}
             if self._of_own_row:
                 part |= self._model.predict(batch(), outputs=self._of_own_row, **self._options)
-            yield {name: part[name] for name in self.of_rows}
+            yield picked(part, self.of_rows)
             start = stop
 
     def _large_batches(self) -> Iterator[tuple[Callable[[], Any], int]]:

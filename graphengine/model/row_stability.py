@@ -17,7 +17,7 @@ from graphengine.errors import InputError, UsageError
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, inputs_of, part_for
 from graphengine.ir.nodes import reachable
-from graphengine.mappings import only
+from graphengine.mappings import absent, only
 from graphengine.ops.inference import elementwise
 from graphengine.transform.stages import with_part_for_each
 from graphengine.wording import enumerated
@@ -154,7 +154,7 @@ def require_rows(targets: Iterable[str], own: Container[str]) -> None:
     UsageError
         GE417.
     """
-    if left := [name for name in targets if name not in own]:
+    if left := absent(targets, own):
         names = enumerated([repr(name) for name in left])
         message = f"computed from several samples at once: {names}; a row-stable output has a row for each sample"
         raise UsageError(message, code="GE417", hint="ask for other outputs, or leave out row_stable")

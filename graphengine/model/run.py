@@ -49,7 +49,7 @@ class Parameters(MutableMapping[str, Any]):
         raise TypeError("parameters belong to the graph and cannot be deleted")
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._graph.parameters if name in self._values)
+        return filter(self._values.__contains__, self._graph.parameters)
 
     def __contains__(self, name: object) -> bool:
         return name in self._graph.parameters and name in self._values

@@ -22,7 +22,7 @@ from graphengine.format.onnx.protos import PREFIX
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
 from graphengine.ir.nodes import reached
-from graphengine.mappings import only
+from graphengine.mappings import only, picked
 from graphengine.transform.mode import with_carried_keys
 from graphengine.transform.step import LEARNING_RATE
 
@@ -166,7 +166,7 @@ def _with_outputs(graph: Graph, outputs: str | Iterable[str] | None) -> Graph:
     if outputs is None:
         return graph
     wanted = {name: graph.value_name(name) for name in names_of(outputs)}
-    inputs = {name: graph.inputs[name] for name in inputs_of(graph, wanted.values())}
+    inputs = picked(graph.inputs, inputs_of(graph, wanted.values()))
     return graph.derive(graph.nodes, wanted, graph.types, inputs=inputs)
 
 

@@ -23,6 +23,7 @@ from graphengine.extras import optional
 from graphengine.ir.binding import Columns, is_in, listed, meant_by, names_in
 from graphengine.ir.cells import BadCells, as_encoded
 from graphengine.ir.graph import names_of
+from graphengine.mappings import picked, present
 from graphengine.model.model import Model
 from graphengine.model.predictions import predictions_for_rows
 from graphengine.model.row_stability import require_rows, with_own_rows
@@ -118,14 +119,14 @@ class BatchScorer:
         meant = {name: _meant(model, name, there, columns) for name in model.graph.inputs}
         possible = _possible(model, meant, outputs, there)
         needed = model.executor.inputs_of([model.graph.outputs[name] for name in possible])
-        self.columns = {name: meant[name] for name in needed}
+        self.columns = picked(meant, needed)
         self.kept = columns_to_keep("the batch", None if "all" in keep else keep, there, "column")
         self.outputs = self._with_own_rows(first, possible, asked=outputs is not None)
 
     def _with_own_rows(self, first: Batch, names: Sequence[str], *, asked: bool) -> tuple[str, ...]:
         """The outputs of which each row depends on its own sample alone."""
         arrays, graph = batch_by_input(first, self.columns, self._model.graph, BadCells()), self._model.graph
-        targets = {name: graph.outputs[name] for name in names}
+        targets = picked(graph.outputs, names)
         own = targets if takes_single_samples(arrays, graph) else with_own_rows(targets, graph, arrays)
         if asked or not own:
             require_rows(targets, own)
@@ -193,7 +194,7 @@ class BatchScorer:
     def _no_rows(self) -> dict[str, Any]:
         """The columns of the outputs without rows: those for a row of zeros, cut off."""
         graph = self._model.graph
-        kinds = {name: graph.types[name] for name in self.columns}
+        kinds = picked(graph.types, self.columns)
         zeros = {
             name: np.zeros([size if isinstance(size, int) else 1 for size in kind.shape] or [1], kind.array_dtype)
             for name, kind in kinds.items()
@@ -232,7 +233,7 @@ def _possible(
 
 def _fewest(needs: Iterable[Sequence[str]], absent: Collection[str]) -> list[str]:
     """The absent inputs of the output that lacks the fewest; none if no output lacks any."""
-    lacking = [[name for name in inputs if name in absent] for inputs in needs]
+    lacking = [present(inputs, absent) for inputs in needs]
     return min(filter(None, lacking), key=len, default=[])
 
 

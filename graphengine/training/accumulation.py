@@ -18,9 +18,10 @@ from graphengine.backends.in_parts import InParts
 from graphengine.backends.protocol import Program
 from graphengine.data.batches import Batches
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.ir.declarations import Input
+from graphengine.ir.declarations import plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
+from graphengine.mappings import picked, present
 from graphengine.training.compiled import CompiledStep, rules_of
 from graphengine.training.evaluation import require_merging
 from graphengine.transform.gradient import pruned
@@ -72,10 +73,8 @@ class Accumulation:
         graph, rules = self._graph, rules_of(self._graph, self._training, self._rule)
         declared = with_declarations(graph, rules)
         kinds = {_gradient(name): graph.types[name] for name in rules}
-        inputs = {name: Input(kind) for name, kind in kinds.items()}
-        inputs |= {name: declared.inputs[name] for name in (LEARNING_RATE, ITERATION)}
-        sources = {name: declared.types[name] for name in (*declared.parameters, *declared.state)}
-        types = {**kinds, **{name: declared.types[name] for name in (LEARNING_RATE, ITERATION)}, **sources}
+        inputs = {**plain_inputs(kinds), **picked(declared.inputs, (LEARNING_RATE, ITERATION))}
+        types = {**kinds, **picked(declared.types, (LEARNING_RATE, ITERATION, *declared.parameters, *declared.state))}
         recorder = Recorder(declared.derive([], {}, types, inputs=inputs))
         given = {name: recorder.symbol(_gradient(name)) for name in rules}
         outputs, carried = record_updates(recorder, given, rules, self._training.gradient_clipping)
@@ -119,8 +118,8 @@ class Accumulation:
         """Loss and gradients of a batch of some samples, in parts."""
         if samples not in self._in_parts:
             graph, batches = self.gradients, self._batches
-            single = [name for name in batches.single_inputs if name in graph.inputs]
-            rows = [name for name in batches.batched_inputs if name in graph.inputs]
+            single = present(batches.single_inputs, graph.inputs)
+            rows = present(batches.batched_inputs, graph.inputs)
             sizes = batches.sizes_in(graph, 1 if batches.takes_single_samples else samples)
             last = [f"new_{name}" for name in self._graph.updates]
             stages = stages_of(graph, sizes, rows, single, last=last, redraws=True)

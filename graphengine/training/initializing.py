@@ -19,6 +19,7 @@ from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
+from graphengine.mappings import absent, only, present
 from graphengine.ops.numbers import converted
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -56,7 +57,7 @@ def _ready(waiting: Sequence[Statistic], graph: Graph) -> tuple[list[Statistic],
     """The statistics that read none of those that are waiting, and the others."""
     names = {each.name for each in waiting}
     ready = [each for each in waiting if names.isdisjoint(each.reads(graph))]
-    return ready, [each for each in waiting if each not in ready]
+    return ready, absent(waiting, ready)
 
 
 def _computed(statistic: Statistic, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
@@ -85,8 +86,8 @@ def _lacking(found: Array, recipe: FromDataInitializer, blocks: Blocks) -> str:
 def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> Blocks:
     """The rows of the value that a statistic is of."""
     value, needed = statistic.value, statistic.reads(graph) & graph.inputs.keys()
-    _require_inputs(statistic, [name for name in graph.inputs if name in needed], data)
-    arrays = {name: array for name, array in data.items() if name in needed}
+    _require_inputs(statistic, present(graph.inputs, needed), data)
+    arrays = only(data, needed)
     of_value = graph.derive(reachable(graph.nodes, [value]), {value: value}, graph.types)
     executor, batches = Executor(of_value), Batches(arrays, graph, batch_size=1)
     _require_rows(statistic, of_value, batches)

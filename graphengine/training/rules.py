@@ -34,6 +34,7 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import State
 from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import absent
 from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.shapes import ArrayType, dtype_name, size_value
 from graphengine.wording import nearest, size_text
@@ -276,7 +277,7 @@ def _slot_faults(name: str, document: FunctionInputDocument) -> Iterator[tuple[s
 
 def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
     """Outputs that replace nothing, and what no output replaces."""
-    replaced = ["parameter", *(name for name in slots_of(rule) if name not in ARGUMENTS)]
+    replaced = ["parameter", *absent(slots_of(rule), ARGUMENTS)]
     yield from _missing_outputs(rule, replaced, gaps)
     yield from _unknown_outputs(rule, replaced, gaps)
 

@@ -26,6 +26,7 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.gc_pause import paused
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
+from graphengine.mappings import absent
 from graphengine.ops.numbers import all_finite
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
@@ -185,7 +186,7 @@ class Stepper:
     @cached_property
     def _learned(self) -> list[str]:
         """The parameters and their slots: one that has overflowed makes all further steps 0."""
-        return [name for name in self.step.carried.values() if name not in self.graph.state]
+        return absent(self.step.carried.values(), self.graph.state)
 
     def run_ahead(self, chunk: Chunk, total: float) -> tuple[list[LossSum], list[Row], dict[str, Iterable[Any]]]:
         """As `run`, with the rows of all iterations and the values after each, by name; an error leaves `carried`."""

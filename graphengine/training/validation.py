@@ -15,6 +15,7 @@ from graphengine.errors import Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.mappings import present
 
 
 class Every:
@@ -155,7 +156,7 @@ def not_a_label(name: str, graph: Graph) -> str:
 def metric_problems(training: TrainingDocument) -> list[Problem]:
     """Metrics that a history, or early stopping, could not distinguish from the loss."""
     message = "every training reports '{0}'; rename the metric"
-    taken = [name for name in (LOSS, VALIDATION_LOSS) if name in training.metrics]
+    taken = present((LOSS, VALIDATION_LOSS), training.metrics)
     return [Problem("GE112", message.format(name), None, f"/training/metrics/{name}") for name in taken]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.ir.declarations import Input
+from graphengine.ir.declarations import plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
 from graphengine.transform.gradient import as_output, gradient, pruned, record_backward
@@ -29,7 +29,7 @@ def weighted(graph: Graph, weights: Sequence[tuple[str, str]], wrt: Sequence[str
     It has the values `wrt` even if the sum does not depend on them.
     """
     kinds = {name: graph.types[value] for value, name in weights}
-    inputs = {name: Input(kind) for name, kind in kinds.items()}
+    inputs = plain_inputs(kinds)
     whole = graph.derive(graph.nodes, graph.outputs, {**graph.types, **kinds}, inputs={**graph.inputs, **inputs})
     recorder = Recorder(whole)
     recorder.enter(WEIGHTED)

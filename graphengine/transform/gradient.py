@@ -15,7 +15,7 @@ from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import free_name, has_loops, reached, results_of
 from graphengine.ir.recording import Recorder, Symbol
-from graphengine.mappings import only
+from graphengine.mappings import only, picked
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.backward import BackwardPass, gradient_name
 from graphengine.transform.merging_loops import merged_loops
@@ -48,7 +48,7 @@ def gradient(
     target, wanted = graph.value_name(of), [graph.value_name(name) for name in names]
     recorder = Recorder(graph)
     gradients = record_backward(recorder, target, wanted)
-    outputs = {name: graph.outputs[name] for name in also}
+    outputs = picked(graph.outputs, also)
     for name, value in zip(names, wanted, strict=True):
         output = free_name(f"d_{of}/d_{name}".replace(":", "."), outputs)
         outputs[output] = as_output(recorder, gradients[value], value)
@@ -67,7 +67,7 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     read.update(keep)
     inputs, parameters, state = only(graph.inputs, read), only(graph.parameters, read), only(graph.state, read)
     values = [*inputs, *parameters, *state, *results_of(kept)]
-    types = {name: types[name] for name in values}  # in an order that no hash decides
+    types = picked(types, values)  # in an order that no hash decides
     state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
     return graph.derive(
         kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description

@@ -13,12 +13,12 @@ import numpy as np
 
 from graphengine.errors import DifferentiationError
 from graphengine.ir.binding import bind_sizes
-from graphengine.ir.declarations import Input
+from graphengine.ir.declarations import plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import bytes_of, may_grow, memory_of, require_memory
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
-from graphengine.mappings import only
+from graphengine.mappings import only, picked, present
 from graphengine.transform.backward import BackwardPass
 from graphengine.transform.gradient import gradient, pruned
 from graphengine.transform.path import PathNode, differentiable_values
@@ -88,9 +88,9 @@ def backward_bytes(graph: Graph, node: GraphNode, toward: Collection[str], sizes
     """
     alone = _alone(graph, node)
     active = differentiable_values(alone)
-    wanted = active.intersection(filter(toward.__contains__, node.inputs))
+    wanted = active.intersection(present(node.inputs, toward))
     needs = tuple(map(wanted.__contains__, node.inputs))
-    arriving = list(filter(active.__contains__, node.outputs))
+    arriving = present(node.outputs, active)
     if node.node.signature.saved is None or not arriving or not wanted:
         return 0
     try:
@@ -102,8 +102,8 @@ def backward_bytes(graph: Graph, node: GraphNode, toward: Collection[str], sizes
 
 def _alone(graph: Graph, node: GraphNode) -> Graph:
     """The graph of one node; its inputs are the operands."""
-    inputs = {name: Input(graph.types[name]) for name in node.references}
-    known = {name: graph.types[name] for name in _values_of(node)}
+    inputs = plain_inputs(picked(graph.types, node.references))
+    known = picked(graph.types, _values_of(node))
     results = dict(zip(node.outputs, node.outputs, strict=True))
     return graph.derive([node], results, known, inputs=inputs, parameters={}, state={})
 

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.ir.declarations import Input
+from graphengine.ir.declarations import plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, free_name, reachable, reached, results_of
 from graphengine.ir.recording import Recorder
-from graphengine.mappings import only, with_renamed, without
+from graphengine.mappings import absent, only, present, with_renamed, without
 from graphengine.ops.body import Branch, Reversal
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
@@ -101,7 +101,7 @@ def _zeros(recorder: Recorder, value: str) -> str:
 
 def with_inputs(graph: Graph, kinds: Mapping[str, ArrayType]) -> Graph:
     """The graph with further inputs, which come first: shapes are taken from them where possible."""
-    inputs = {**{name: Input(kind) for name, kind in kinds.items()}, **graph.inputs}
+    inputs = {**plain_inputs(kinds), **graph.inputs}
     return graph.derive(graph.nodes, graph.outputs, {**kinds, **graph.types}, inputs=inputs)
 
 
@@ -185,7 +185,7 @@ class _Reversing:
 
     def _ordered(self, names: Collection[str]) -> list[str]:
         """The inputs that are among some names, in the order of the body."""
-        return [name for name in self._body.inputs if name in names]
+        return present(self._body.inputs, names)
 
     def _active(self) -> set[Any]:
         """The inputs that depend on what needs a gradient, a state through the steps before."""
@@ -223,7 +223,7 @@ class _Reversing:
     def _with_gradient(self, counts: Mapping[str, int]) -> dict[str, int]:
         """The counts that are not 0; states without a gradient are not wanted."""
         lost = [name for name, count in counts.items() if not count]
-        self._wanted = [name for name in self._wanted if name not in lost]
+        self._wanted = absent(self._wanted, lost)
         return without(counts, lost)
 
     def _pieces(self, name: str, contributions: int) -> int:
@@ -261,7 +261,7 @@ class _Reversing:
     @property
     def _constants(self) -> list[str]:
         """The inputs that need a gradient and are the same in each step."""
-        return [name for name in self._wanted if name not in self._carry and name not in self._sequences]
+        return absent(self._wanted, {*self._carry, *self._sequences})
 
     def _contributions(self, recorded: _GradientRecording, name: str) -> list[str]:
         """What is added up to the gradient of a state, in order; the whole of it where it began with what arrives."""
@@ -325,7 +325,7 @@ class _Reversing:
 
     def _kept(self, read: Collection[str]) -> list[str]:
         """The values of a step that are kept for the gradient: those that it reads and does not make again."""
-        return [name for name in (*self._carry, *results_of(self._graph.nodes)) if name in read]
+        return present((*self._carry, *results_of(self._graph.nodes)), read)
 
     def _others(
         self, recorded: _GradientRecording, read: Collection[str], kept: Mapping[str, str]

@@ -22,7 +22,7 @@ from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types, results_of
 from graphengine.ir.recording import Recorder
-from graphengine.mappings import only, without
+from graphengine.mappings import only, picked, without
 from graphengine.ops.merging import ADD, ROWS, merge_of
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType, Shape, Size, factors, powers, product, size_value, symbols_of
@@ -460,7 +460,7 @@ class _Cutting:
         """The pass with a number, which begins with 1; those after it say what they need of it."""
         derived = {name: name for name in sorted(self._derived[stage])}
         then = self._graph(derived, self._is_merged) if derived else None
-        merges = {name: self._walk.merged[name] for name in sorted(self._merged[stage])}
+        merges = picked(self._walk.merged, sorted(self._merged[stage]))
         graph = self._graph({name: merge.value for name, merge in merges.items()}, self._is_known)
         return Pass(graph, merges, then)
 
@@ -494,7 +494,7 @@ class _Cutting:
         inputs |= {name: self._as_input(name) for name in (*known, *read.intersection([PART_KEY]))}
         parameters = only(graph.parameters, read)
         state = {name: replace(each, update=None) for name, each in only(graph.state, read).items()}
-        types = {name: walk.types[name] for name in (*inputs, *parameters, *state, *results_of(nodes))}
+        types = picked(walk.types, (*inputs, *parameters, *state, *results_of(nodes)))
         return graph.derive(nodes, outputs, types, inputs=inputs, parameters=parameters, state=state)
 
     def _as_input(self, name: str) -> Input:

@@ -13,7 +13,7 @@ from typing import Any
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, operand_types, reached, results_of
-from graphengine.mappings import only, with_renamed
+from graphengine.mappings import only, present, with_renamed
 from graphengine.ops.registry import OPS, Instances
 from graphengine.transform.filling import filled_nodes
 from graphengine.transform.passes import dead_code, optimize
@@ -81,7 +81,7 @@ def _with_body(loop: Any, part: Graph) -> Any:
     cut = only(dict(zip(loop.sequences, loop.axes[0], strict=True)), used)
     stacked = only(dict(zip(body.outputs[len(loop.carry) :], loop.axes[1], strict=True)), part.outputs)
     changes = {
-        "function": GraphBody(body.name, [name for name in body.inputs if name in used], part.nodes, part.outputs),
+        "function": GraphBody(body.name, present(body.inputs, used), part.nodes, part.outputs),
         "carry": carry,
         "sequences": tuple(cut),
         "axis": (*cut.values(), *stacked.values()),
