@@ -28,6 +28,15 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would each process that a test starts
 
 
+@pytest.fixture
+def cache_folder(monkeypatch, tmp_path_factory):
+    """The user's cache folder is one of the tests: they share the machine code that they compile."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    return folder
+
+
 def pytest_collection_finish():
     gc.enable()
 

@@ -30,13 +30,11 @@ PAIRS = np.array([(x, y) for x in SPECIAL for y in SPECIAL] + list(np.random.def
 
 
 @pytest.fixture(autouse=True)
-def _compiles_at_once(monkeypatch, tmp_path_factory):
-    """Loops are compiled at the first round, into a folder of the tests."""
+def _compiles_at_once(cache_folder, monkeypatch):
+    """Loops are compiled at the first round."""
     from graphengine.backends.numba import jit
 
     monkeypatch.setattr(jit, "WORTH_COMPILING", 0)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def looped(backend, graph, columns):

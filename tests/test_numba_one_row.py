@@ -11,16 +11,12 @@ import graphengine as ge
 from graphengine.backends.numba import one_row
 from graphengine.backends.numpy.plan import Plan, optimized
 
-pytestmark = pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning"),
+    pytest.mark.usefixtures("cache_folder"),
+]
 WITH_NUMBA = pytest.mark.extra("numba")
 SIZES = {"w": [7, 5], "b": [5], "v": [5, 3], "c": [3]}
-
-
-@pytest.fixture(autouse=True)
-def _folder_of_the_tests(monkeypatch, tmp_path_factory):
-    """Machine code goes into a folder of the tests."""
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def classifier(dtype, shape=("N", 7), activation="relu", further=None, outputs=None):

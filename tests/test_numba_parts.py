@@ -14,7 +14,7 @@ from graphengine.backends.numba.row_parts import MOST_PARTS, PART, WORTH_SHARING
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.one_thread import one_blas_thread
 
-pytestmark = pytest.mark.extra("numba")
+pytestmark = [pytest.mark.extra("numba"), pytest.mark.usefixtures("cache_folder")]
 CASES = {
     **NORMALIZED,
     "few rows": ("layer_norm", {"x": (3, 200), "scale": (200,), "bias": (200,)}),
@@ -35,13 +35,6 @@ class Helper:
             task.set_result(function(claims, operands))
             self.parts.append(int(claims[0]))
         return task
-
-
-@pytest.fixture(autouse=True)
-def _folder_of_the_tests(monkeypatch, tmp_path_factory):
-    """Machine code goes into a folder of the tests."""
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture

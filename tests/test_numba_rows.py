@@ -21,6 +21,7 @@ from graphengine.backends.protocol import Rounds
 from graphengine.training import history
 from graphengine.transform.mode import in_training_mode
 
+pytestmark = pytest.mark.usefixtures("cache_folder")
 WITH_NUMBA = pytest.mark.extra("numba")
 LINREG = MODELS / "linreg.json"
 
@@ -84,13 +85,6 @@ def interpreted(text, name, parameters, names, *, is_shared=False):
             return namespace[name](*values)
 
     return call
-
-
-@pytest.fixture(autouse=True)
-def _folder_of_the_tests(monkeypatch, tmp_path_factory):
-    """Machine code goes into a folder of the tests."""
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture

@@ -18,10 +18,8 @@ SPECIAL = [0.0, -0.0, 1.0, -1.5, math.inf, -math.inf, math.nan, 1e-40, 88.0, -10
 
 
 @pytest.fixture(autouse=True)
-def _folder_of_the_tests(monkeypatch, tmp_path_factory):
-    """Machine code goes into a folder of the tests, and groups of any size become loops."""
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "cache"))
+def _every_group(cache_folder, monkeypatch):
+    """Groups of any size become loops."""
     monkeypatch.setattr(groups, "FEWEST_NUMBERS", 0)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from graphengine import hooks
 from graphengine.ops.body import Body, Branch, Reversal, kind_of
-from graphengine.ops.inference import normalized_axes
+from graphengine.ops.inference import as_tuple, normalized_axes
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS, register
 from graphengine.ops.shapes import ArrayType, PythonNumber, shape_text
@@ -163,8 +163,8 @@ class Scan(Node):
             return (None,) * len(values)
         if self.checkpoint_every is not None:
             return self._in_segments(arriving, values, arrive, found)
-        kept = all_of(ahead(*values))[len(self.outputs) :]
-        results = all_of(back(*[self.operand(each, arriving, values, kept) for each in found.operands]))
+        kept = as_tuple(ahead(*values))[len(self.outputs) :]
+        results = as_tuple(back(*[self.operand(each, arriving, values, kept) for each in found.operands]))
         gradients = {place: sum_of([results[each] for each in parts]) for place, parts in found.gradients.items()}
         return tuple(gradients.get(place) for place in range(len(values)))
 
@@ -189,7 +189,7 @@ class Scan(Node):
         """The gradients by a node of their own, which computes values again."""
         needs = tuple(place in found.gradients for place in range(len(values)))
         node = OPS["scan_gradient"].cls(**dict(self), arrives=arrive, wanted=needs)
-        results = iter(all_of(node(*values, *[each for each in arriving if each is not None])))
+        results = iter(as_tuple(node(*values, *[each for each in arriving if each is not None])))
         return tuple(next(results) if need else None for need in needs)
 
     def between(self, values, start, stop, count):
@@ -272,7 +272,7 @@ class Cond(Node):
             hooks.branch_gradient(body, types, arrive, wanted) for body in (self.then, self.otherwise)
         ]
         chosen: Any = Cond(then=branches[0].body, otherwise=branches[1].body)
-        found = all_of(chosen(condition, *values, *[each for each in arriving if each is not None]))
+        found = as_tuple(chosen(condition, *values, *[each for each in arriving if each is not None]))
         gradients = dict(zip(wanted, found, strict=True))
         return (None, *[gradients.get(place) for place in range(len(values))])
 
@@ -308,7 +308,7 @@ class Apply(Node):
         arrive = tuple(each is not None for each in arriving)
         wanted = tuple(place for place, need in enumerate(needs) if need)
         found: Branch = hooks.branch_gradient(self.function, tuple(map(kind_of, values)), arrive, wanted)
-        results = all_of(Apply(function=found.body)(*values, *[each for each in arriving if each is not None]))
+        results = as_tuple(Apply(function=found.body)(*values, *[each for each in arriving if each is not None]))
         gradients = dict(zip(wanted, results, strict=True))
         return tuple(gradients.get(place) for place in range(len(values)))
 
@@ -324,11 +324,6 @@ def _with_axis(shape, axis, size):
 def sum_of(parts):
     """What parts add up to, in order; None for no parts."""
     return functools.reduce(np.add, parts) if parts else None
-
-
-def all_of(results):
-    """The results of a call as a tuple."""
-    return results if isinstance(results, tuple) else (results,)
 
 
 def _one_or_all(results):

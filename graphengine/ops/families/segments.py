@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from graphengine.ops.body import Body, kind_of
-from graphengine.ops.families.loops import Scan, all_of, sum_of
+from graphengine.ops.families.loops import Scan, sum_of
+from graphengine.ops.inference import as_tuple
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, PythonNumber
@@ -89,7 +90,7 @@ class ScanGradient(Node):
         if any(isinstance(value, Recorded) for value in values):  # an exported graph computes nothing again
             found, _, _, _, results = self._whole(values)
             return self._gradients(found, results)
-        return self.computed(values, lambda loop, operands: all_of(loop(*operands)))
+        return self.computed(values, lambda loop, operands: as_tuple(loop(*operands)))
 
     def computed(self, values, call):
         """The gradients, by a function that runs a loop on operands."""
@@ -112,7 +113,7 @@ class ScanGradient(Node):
             begun = list(results[: len(found.carry)])
             stacks.append(results[len(found.carry) :])
         made = self._gradients(found, [*begun, *self._joined(stacks, back)])
-        gradients = [typed(each, kind_of(own[place])) for each, place in zip(all_of(made), self.places, strict=True)]
+        gradients = [typed(each, kind_of(own[place])) for each, place in zip(as_tuple(made), self.places, strict=True)]
         return tuple(gradients) if len(gradients) > 1 else gradients[0]
 
     def _cut(self, arriving, start, stop, count):
@@ -153,9 +154,9 @@ class ScanGradient(Node):
         """Both loops of the gradient without segments, with the operands and results of the second one."""
         loop, own, given = self.loop, values[: len(self.wanted)], self._arriving(values)
         found, ahead, back = loop.gradient_loops(tuple(map(kind_of, own)), self.arrives, self.wanted)
-        kept = all_of(ahead(*own))[len(loop.outputs) :]
+        kept = as_tuple(ahead(*own))[len(loop.outputs) :]
         operands = tuple(loop.operand(source, given, own, kept) for source in found.operands)
-        return found, ahead, back, operands, all_of(back(*operands))
+        return found, ahead, back, operands, as_tuple(back(*operands))
 
     def backward(self, arriving, values, needs):
         """The chain rule through both loops of the gradient, which keep all their values."""
