@@ -33,30 +33,31 @@ INTRODUCTION = """\
 
 <!-- made by docs/generate.py from the node classes; do not edit -->
 
-What a node of a model file can be. `graphengine ops` prints the same list, `graphengine ops NAME` one op in detail.
+The ops that a node of a model file can name. `graphengine ops` prints the same list, `graphengine ops NAME` describes
+one op.
 
-Inputs have their names, z is the result, xi the element number i of x, n the number of elements. `dz/dx` is a partial
-derivative: `backward` multiplies the gradient that arrives, dz, by it. Where each result depends on many elements, the
-table has the product itself, `dx`, the gradient with respect to x. `x.T` is x with its last two axes swapped. Formulas
-name one axis where ops work on several, and leave broadcasting out: where inputs were broadcast, the engine sums a
-gradient back to the shape of its input. Definitions after `with` are used in the formula before it. An input in
-brackets is optional, `*` marks any number of inputs. An attribute without a default is required. Dtypes are those that
-NumPy gives; `graphengine ops NAME` lists which ones an op takes, and what it makes of them.
+**How to read the tables.** Inputs have their names; z is the result, xi element number i of x, n the number of
+elements. `dz/dx` is a partial derivative: `backward` multiplies it by dz, the gradient with respect to z. If each
+result depends on many elements, the table has the product itself, `dx`, the gradient with respect to x. `x.T` is x with
+its last two axes swapped. Definitions after `with` belong to the formula before it. An input in brackets is optional,
+`*` marks any number of inputs, and an attribute without a default is required. Formulas name one axis even if an op
+works on several, and ignore broadcasting: the engine sums the gradient of an input that was broadcast back to its
+shape. Dtypes follow NumPy; `graphengine ops NAME` lists the dtypes of inputs and results.
 
-An infinite input gives the limit of the result and of the derivative, or NaN where there is none. What depends on a
-number that is NaN is NaN, a result and a derivative alike: `relu` of NaN passes NaN, and `maximum` passes it to both
-inputs. A derivative that is the same everywhere, such as 1 for `add` and 0 for `floor`, stays what it is. Sums and
-products are those of IEEE 754: infinity - infinity and 0 * infinity are NaN, within an op as between ops, unless the op
-says otherwise. Matrices that are not finite have no inverse, determinant derivative or factor: NaN.
+**Infinity and NaN.** An infinite input gives the limit of the result and of the derivative, or NaN if there is no
+limit. Results and derivatives that depend on a NaN are NaN: `relu` passes NaN on, and `maximum` passes it to both
+inputs. A constant derivative, such as 1 for `add` and 0 for `floor`, stays constant. Sums and products follow IEEE 754,
+so infinity - infinity and 0 * infinity are NaN, within an op and between ops, unless its description says otherwise. A
+matrix with a value that is not finite has no inverse, derivative of the determinant or factor: the result is NaN.
 """
 
 
 FUNCTIONS = """\
 ## Functions
 
-Graphs that a node calls like an op, if the file imports their domain: `nn` (layers), `nll` (negative log-likelihoods)
-or `shape` (line shapes); [how calls work](format.md#functions). They
-are function files in the folders of these names."""
+Graphs that a node calls like an op, if the file imports their domain: `nn` (layers), `nll` (negative log-likelihoods),
+`ode` (steps of differential equations) or `shape` (line shapes); [how calls work](format.md#functions). They are the
+function files in the folders of these names."""
 
 
 def _code(text, *_):
@@ -170,17 +171,18 @@ ERRORS = """\
 <!-- made by docs/generate.py from graphengine/explanations.py; do not edit -->
 
 Every error has a code whose meaning never changes. `graphengine explain GE210` prints the same text. A message says
-where (file, line, column, JSON Pointer), what was found, what is possible:
+where it is (file, line, column, JSON Pointer), what was found, and what is possible:
 
     model.json:9:45: GE210: node 'loss': input 'sqq' is not defined (/nodes/1/inputs/0); did you mean 'sq'?
 
 In Python every error is a `graphengine.errors.GraphEngineError`; its `problems` hold code, message, hint, pointer,
-node, file, line and column of each finding. On the command line `--format json` prints the same as `errors`. The codes
-from GE901 on, GE605 and GE606 are warnings: each is a `graphengine.errors.ModelWarning` in Python, one of `warnings` in
-JSON, and an error with `--strict`. A message or hint
-of more than 1000 letters is cut in the middle, and a pointer of that length is replaced by the pointer of the innermost
-part of the file that has a shorter one. Line and column are those of what is wrong: of a key, such as an
-unknown one, or of a value. The examples show the part of a model file that is wrong.
+node, file, line and column of each finding. On the command line `--format json` prints the same as `errors`. Line and
+column are those of the wrong key, such as an unknown one, or of the wrong value.
+
+The codes from GE901 on, GE605 and GE606 are warnings: in Python a warning is a `graphengine.errors.ModelWarning`, in
+JSON it is listed under `warnings`, and with `--strict` it is an error. A message or hint of more than 1000 letters is
+cut in the middle. A pointer of more than 1000 letters is replaced by that of the innermost part of the file with a
+shorter pointer. The examples show the part of a model file that is wrong.
 """
 
 
@@ -204,118 +206,121 @@ BACKENDS = """\
 
 <!-- made by docs/generate.py; do not edit -->
 
-A backend runs graphs whose shapes are known. `ge.load(path, backend="reference")` and `--backend reference` choose one:
+A backend runs graphs with known shapes. Choose one with `ge.load(path, backend="reference")` or `--backend reference`:
 
 | backend | what it does |
 |---|---|
 | `numpy` | the default: compiles a graph to a plan of NumPy calls ([what happens](performance.md)) |
 | `jax` | compiles graphs and whole chunks of a training with XLA, for CPU, GPU and TPU ([more](#jax)) |
-| `numba` | compiles elementwise ops and the sums after them to loops, steps on numbers as a whole ([more](#numba)) |
-| `auto` | `numba` for trainings that gain more from it than it takes to start, else `numpy` |
-| `reference` | interprets a graph node by node; slow, readable, and the judge of the others |
+| `numba` | compiles elementwise ops and the sums after them to loops, and whole steps on numbers ([more](#numba)) |
+| `auto` | `numba` for trainings that gain more from it than it takes to start, otherwise `numpy` |
+| `reference` | interprets a graph node by node: slow, readable, and the standard that the others are tested against |
 
 `numpy` and `reference` give the same bits, except that training with the numpy backend may reorder sums within a
-[bound](design.md#decisions). `numba` and `jax` add up in an order of their own.
+[bound](design.md#decisions). `numba` and `jax` add in another order.
 
 ## numba
 
 `pip install 'graphengine[jit]'`, then `--backend numba` or `ge.load(path, backend="numba")`.
 
 - **Loops over rows**: elementwise ops on arrays of one shape and the reductions that read them become one compiled
-  loop, which reads and writes memory once. A row that is reduced, as in `layer_norm`, `batch_norm` and `softmax`,
-  is passed over as often as it takes while it is in the cache. Between two passes the loop calls NumPy's own function
-  for `exp` and its relatives, on rows of 32 numbers and more, so softmax is one loop. Elsewhere these functions,
-  products of matrices, and what computes fewer than 2,048 numbers stay calls of NumPy around the loops.
-- **Whole iterations**: where parameters and outputs of a training step are single numbers (`models/linreg.json`
-  with any batch size), a run of iterations is one compiled function: it reads the data, updates parameters and
-  slots, adds up the loss and keeps the rows of the history. With one sample a step that is about 20 times as fast
-  as the numpy backend.
-- **Loops of a model** (`scan`) over few numbers, such as the steps of a differential equation, become machine code once
-  they have run for some seconds, if all their ops have the bits of the numpy backend: at most 32 numbers a value. The
-  steps of other loops, such as those of an LSTM, have loops over rows.
-- **A prediction for one row** is one function where it is made of products with matrices of at most 262,144 numbers and
-  of ops that loops take: so a classifier of relu layers answers in 0.9 to 1.5 times
-  the time of onnxruntime. A product adds four rows of its matrix at a time,
-  `(x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3)`, in the precision of the arrays.
-- **Large graphs of numbers**: more than 400 instructions on single numbers become codes for an interpreter that an
-  installation compiles once; for a graph nothing is compiled. It takes ops whose bits are those of the numpy backend.
-- **What they take**: the ops of `graphengine/backends/numba/expressions.py` on double-precision numbers, in at most
-  400 instructions, and those of `graphengine/backends/numba/array_ops.py` on arrays of single or double precision.
-  Anything else runs in the numpy backend around them. `graphengine show --plan --backend numba MODEL --size N=1000`
-  prints the loops as Python, and what prevents one for whole iterations.
+  loop, which reads and writes memory once. If a row is reduced, as in `layer_norm`, `batch_norm` and `softmax`, the
+  loop makes several passes over it while it is in the cache. Between two passes it calls NumPy's own function for `exp`
+  and its relatives, on rows of 32 numbers or more, so softmax is one loop. Elsewhere these functions, products of
+  matrices, and ops on fewer than 2,048 numbers remain NumPy calls around the loops.
+- **Whole iterations**: if parameters and outputs of a training step are single numbers (`models/linreg.json` with any
+  batch size), a run of iterations is one compiled function: it reads the data, updates parameters and slots, adds up
+  the loss and keeps the rows of the history. With one sample a step this is about 20 times as fast as the numpy
+  backend.
+- **Loops of a model** (`scan`) over values of at most 32 numbers, such as the steps of a differential equation, are
+  compiled to machine code after they have run for some seconds, if all their ops have the bits of the numpy backend. In
+  other loops, such as those of an LSTM, the steps have loops over rows.
+- **A prediction for one row** is one function if it consists of products with matrices of at most 262,144 numbers and
+  of ops that loops support. A classifier of relu layers thus answers in 0.9 to 1.5 times the time of onnxruntime. A
+  product adds four rows of its matrix at a time, `(x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3)`, in the precision of the
+  arrays.
+- **Large graphs of numbers**: more than 400 instructions on single numbers become codes for an interpreter, which is
+  compiled once for each installation; nothing is compiled for a graph. It supports ops whose bits are those of the
+  numpy backend.
+- **Supported ops**: those of `graphengine/backends/numba/expressions.py` on double-precision numbers, in at most 400
+  instructions, and those of `graphengine/backends/numba/array_ops.py` on arrays of single or double precision. Anything
+  else runs in the numpy backend around them. `graphengine show --plan --backend numba MODEL --size N=1000` prints the
+  loops as Python, and what prevents a loop over whole iterations.
 - **Bits**: strict IEEE 754, without fast-math and without fused multiply-add. Arithmetic, `sqrt`, comparisons and
-  choices have the bits of the numpy backend, on arrays functions as well, which are NumPy's own. On numbers `exp`,
-  `log`, `sin`, `cos`, `tanh`, `pow` and `hypot` call the C library, and NumPy has its own for some processors: with
-  AVX-512 `exp` differs in 5 % of all numbers by one unit in the last place, `log` in less than 0.1 %; `tanh`
-  differs on most machines. The backend compares two thousand numbers before it uses such a function, and `show
-  --plan` says whether the loop has the bits of the numpy backend. Of 0.0 and -0.0, `maximum` and `minimum` may
+  choices have the bits of the numpy backend; so do other functions on arrays, which are NumPy's own. On single numbers
+  `exp`, `log`, `sin`, `cos`, `tanh`, `pow` and `hypot` call the C library, whereas NumPy has its own versions for some
+  processors. With AVX-512, `exp` differs for 5 % of all numbers by one unit in the last place, `log` for less than 0.1
+  %; `tanh` differs on most machines. The backend compares two thousand numbers before it uses such a function, and
+  `show --plan` prints whether the loop has the bits of the numpy backend. For 0.0 and -0.0, `maximum` and `minimum` may
   choose the other one. The sign of a NaN is not promised.
-- **Sums** are added up in double precision, those of single precision as well. A row: number k in lane k mod 32,
-  lane k with lane k + 16, then k + 8, and so on. Columns: row after row; of a loop that
-  threads may share, those of each part, then part after part. All numbers: as the columns of rows of 128
-  numbers, or of the last axis, whose sums are then a row. The order depends on shapes alone, not on the processor.
-  Products in a sum are those of double precision; the norm of double-precision numbers is NumPy's.
-- **Trainings** may amplify last bits. The first steps of `rmsprop` are ten times the learning rate however small a
-  gradient is, so where it nearly vanishes its last bits decide where the step goes. In single precision a model that
-  adds up 40 parameters is after 27 iterations 7e-5 to 2e-3 from its training in double precision with either backend,
-  and up to 5e-4 from the other one; after the first iteration they differ by one unit in the last place.
+- **Sums** are added in double precision, also those of single-precision numbers. The order depends only on the shapes,
+  not on the processor:
+  - the sum of a row adds number k in lane k mod 32, then lane k and lane k + 16, then k + 8, and so on;
+  - sums of columns add row after row; if threads may share the loop, those of each part, then part after part;
+  - the sum of all numbers adds them as the columns of rows of 128 numbers, or of the last axis, and then as one row.
+
+  Products in a sum are computed in double precision; the norm of double-precision numbers is NumPy's.
+- **Trainings** may amplify differences in the last bits. The first steps of `rmsprop` are ten times the learning rate,
+  however small a gradient is, so if the gradient nearly vanishes, its last bits decide the direction of the step. In
+  single precision a model that adds 40 parameters differs after 27 iterations by 7e-5 to 2e-3 from its training in
+  double precision with either backend, and by up to 5e-4 between the backends; after the first iteration they differ by
+  one unit in the last place.
 - **Threads**: a loop over rows that computes a million numbers and more is shared by as many threads as there are
   processors, or as `NUMBA_NUM_THREADS` says; by one while BLAS is limited to one, as in trainings with several workers.
   Whoever is free takes the next part of the rows, up to 64 of at least 8,192 numbers, which depend on the shape alone.
   No bit depends on the number of threads. All other loops run in one: another gains nothing where memory is the limit.
-- **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than
-  that to start (0.3 s of processor time from the cache, 0.6 s without it, 1.4 s for the eight loops of
-  `models/autoencoder_digits.json`); no bit changes with the change. A loop that has other bits is compiled at once, so
-  that nothing depends on time.
-- **`--backend auto`** estimates before a training from its numbers of iterations, nodes and values what loops save. It
-  takes numba if that is more than 4 s, twice of what it may take to start and compile. Predictions run with numpy. The
-  checkpoint names the backend that was chosen; no shipped model is large enough for numba.
+- **When it compiles**: numba takes 0.3 s of processor time to start from the cache, 0.6 s without it, and 1.4 s for the
+  eight loops of `models/autoencoder_digits.json`. So the first iterations run in the numpy backend, for about 0.2 s;
+  the switch changes no bit. A loop that has other bits is compiled at once, so that nothing depends on time.
+- **`--backend auto`** estimates before a training how much time loops save, from the numbers of iterations, nodes and
+  values. It chooses numba if that is more than 4 s, twice the time to start and compile. Predictions run with numpy.
+  The checkpoint names the chosen backend. No shipped model is large enough for numba.
 - **Checkpoints** name numba and its version. Resuming with another backend is reported, as with another matrix library
   (GE606).
-- **Machine code** is kept in the user's folder for caches (`~/.cache/graphengine/numba`, or what `XDG_CACHE_HOME` says;
-  `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows), by text and versions. Processes may share it; without
-  a folder that can be written each process compiles for itself.
+- **Machine code** is cached in the user's cache folder (`~/.cache/graphengine/numba`, or under `XDG_CACHE_HOME`;
+  `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows), by source text and versions. Processes may share it; if the
+  folder cannot be written, each process compiles for itself.
 
 ## jax
 
 `pip install 'graphengine[jax]'`, then `--backend jax` or `ge.load(path, backend="jax")`. `--device gpu`, or
-`backend="jax:gpu"`, chooses a device: `cpu`, `gpu`, `tpu`, with a number as `gpu:1`; without it jax chooses. A
-prediction, a gradient and a training step are each one function that XLA compiles, and a chunk of a training is one
-loop (`lax.fori_loop`) on the device: it takes the batches of the chunk at once and gives back losses and rows of the
-history.
+`backend="jax:gpu"`, chooses a device: `cpu`, `gpu`, `tpu`, or one by number, `gpu:1`; by default jax chooses. A
+prediction, a gradient and a training step are each one function that XLA compiles. A chunk of a training is one loop
+(`lax.fori_loop`) on the device: it takes all batches of the chunk at once and returns losses and rows of the history.
 
-- **Numbers**: double precision stays double, products of matrices have full precision. XLA adds in another order and
-  has functions of its own, so the last bits differ: all ops, all shipped models and the trainings of those with an
-  update rule agree with the numpy backend to a relative 1e-12 in double precision. A solver on an ill-conditioned
-  problem makes more of the difference (1e-10 for `lanczos3`). Double precision is on where this backend computes, and
-  nowhere else: `jax_enable_x64` of a program that uses jax itself stays as it is.
-- **What stays on the device**: parameters, slots and state, from one chunk to the next, and the data of a training, up
-  to 256 MiB of it; of more the batches of each chunk go there as one array. After each chunk the parameters are copied
-  back, for history, checks and checkpoints. The norm of the gradient is computed only for rows of the history.
-- **What it lacks**: decompositions of matrices, random numbers, gamma functions and their relatives, `interp`,
+- **Numbers**: double precision stays double, and products of matrices have full precision. XLA adds in another order
+  and has its own functions, so the last bits differ. In double precision all ops, all shipped models and the trainings
+  of those with an update rule agree with the numpy backend to a relative 1e-12. A solver on an ill-conditioned problem
+  amplifies the difference (1e-10 for `lanczos3`). Double precision is only enabled while this backend computes: the
+  `jax_enable_x64` of a program that uses jax itself does not change.
+- **Data on the device**: parameters, slots and state stay there from one chunk to the next, and so does the data of a
+  training up to 256 MiB. Of larger data, the batches of each chunk are sent as one array. After each chunk the
+  parameters are copied back for history, checks and checkpoints. The norm of the gradient is computed only for rows of
+  the history.
+- **Not supported**: decompositions of matrices, random numbers, gamma functions and their relatives, `interp`,
   `linear_recurrence`, powers of integers, and shapes that are known only when a graph runs. Those nodes run in NumPy
-  between compiled parts, and a training then goes through Python at each iteration. `graphengine show --plan
-  --backend jax MODEL` names them.
-- **Custom nodes** that can be recorded are compiled like the ops that they are made of. A training that needs a node
-  only Python can run is refused (GE416).
-- **An index out of range** gives NaN and no error.
+  between compiled parts, and a training then returns to Python in each iteration. `graphengine show --plan
+  --backend jax MODEL` lists them.
+- **Custom nodes** that can be recorded are compiled like the ops they consist of. If only Python can run a node that a
+  training needs, the training is refused (GE416).
+- **An index out of range** gives NaN, not an error.
 - **When it compiles**: at the first use of each shape, and for each of three lengths of a chunk, up to 16, 256 and
-  4,096 iterations; that takes from 0.1 s for a line to seconds for large graphs. It pays for long trainings.
-- **Loops**: `scan` and `cond` of a model are loops and choices of XLA.
+  4,096 iterations. That takes from 0.1 s for a line to seconds for large graphs, and pays off for long trainings.
+- **Loops**: `scan` and `cond` of a model become XLA's loops and conditionals.
 - **Checkpoints** name jax, its version and the device. Resuming with another backend is reported (GE606).
 
 ## Writing a backend
 
-A backend is one class: `compile(graph, exact, carried)` returns a program with `run(values)`, `loop(...)` and
-`listing(...)`, its code for `show --plan`, if it makes any; `graphengine/backends/protocol.py` is the contract.
-`graphengine.backends.protocol.instructions(graph)` gives the graph as data: op, attributes, operands and types of
-one instruction after the other. A backend has one table from ops to its own code and knows neither the file nor the
-optimizer nor the gradient a graph comes from. `tests/jax_backend.py` is a whole one in less than 150 lines.
+A backend is one class. Its method `compile(graph, exact, carried)` returns a program with `run(values)`, `loop(...)`
+and `listing(...)`, its code for `show --plan`, if there is any. `graphengine/backends/protocol.py` is the contract.
+`graphengine.backends.protocol.instructions(graph)` returns the graph as data: op, attributes, operands and types of one
+instruction after the other. A backend is one table from ops to its own code. It does not need to know the file, the
+optimizer, or which gradient a graph comes from. `tests/jax_backend.py` is a complete one in less than 150 lines.
 
 ## Kernel ops
 
-After optimization the training steps of all shipped models consist of the ops below. A backend that has them runs these
-models; the number says how many of the steps use an op.
+After optimization the training steps of all shipped models consist of the ops below, so a backend that has them runs
+these models. The last column is the number of steps that use an op.
 
 | op | formula | steps |
 |---|---|---|

@@ -1,8 +1,8 @@
 """Activation functions, in forms that neither overflow nor lose digits for large arguments.
 
-Names, attributes and their defaults are those of PyTorch. Where a function has a kink, its derivative there is that of
-the left side. Pieces are added up, each times 1 or 0: `where` takes several times as long on numbers of random signs,
-because processors cannot foresee its choices.
+Names, attributes and their defaults are those of PyTorch. At a kink the derivative is that of the left side. Pieces are
+added up, each times 1 or 0: `where` takes several times as long on numbers of random signs, because processors cannot
+foresee its choices.
 """
 
 import math
@@ -51,8 +51,8 @@ class LeakyRelu(Node):
 class Prelu(Node):
     """Learned slope, z = where(x > 0, x, slope * x); dz/dx = where(x > 0, 1, slope), dz/dslope = where(x > 0, 0, x).
 
-    The slope broadcasts against x by NumPy's rules; one for each channel of an image has the shape (C, 1, 1). He et
-    al., Delving Deep into Rectifiers, 2015.
+    The slope broadcasts against x by NumPy's rules; for one slope per channel of an image use the shape (C, 1, 1). He
+    et al., Delving Deep into Rectifiers, 2015.
     """
 
     infer = elementwise
@@ -88,8 +88,7 @@ class Selu(Node):
     z = s * where(x > 0, x, a * expm1(x)) with s = 1.0507009873554805, a = 1.6732632423543772;
     dz/dx = where(x > 0, s, z + s * a).
 
-    With these numbers values of mean 0 and variance 1 keep both. Klambauer et al., Self-Normalizing Neural Networks,
-    2017.
+    These constants preserve a mean of 0 and a variance of 1. Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
 
     infer = elementwise
@@ -127,9 +126,9 @@ class Gelu(Node):
 
     z = x * (1 + erf(x / sqrt(2))) / 2; dz/dx = (1 + erf(x / sqrt(2))) / 2 + x * exp(-(x**2) / 2) / sqrt(2 * pi).
 
-    With `approximate` "tanh" about x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2, and the derivative of
-    that. On the far left z is as exact as 1 + erf(x / sqrt(2)) is beside 1, as in PyTorch. Hendrycks and Gimpel,
-    Gaussian Error Linear Units, 2016.
+    With `approximate` "tanh" it is about x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2, and the derivative
+    of that. For very negative x, z has the absolute accuracy of 1 + erf(x / sqrt(2)), as in PyTorch. Hendrycks and
+    Gimpel, Gaussian Error Linear Units, 2016.
     """
 
     infer = elementwise
@@ -263,8 +262,8 @@ class OverAnAxis(Node):
 class Softmax(OverAnAxis):
     """Softmax over one axis, zi = exp(xi) / (exp(x1) + ... + exp(xn)); dx = z * (dz - sum(z * dz)).
 
-    Computed from x - max(x), so nothing overflows. Of -Infinity, a masked value, z and dx are 0. NaN if the largest
-    value is infinite, so also of -Infinity alone, as in PyTorch and SciPy.
+    Computed from x - max(x), so nothing overflows. For -Infinity, a masked value, z and dx are 0. NaN if the largest
+    value is infinite, so also if all values are -Infinity, as in PyTorch and SciPy.
     """
 
     def forward(self, x):

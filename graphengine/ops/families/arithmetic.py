@@ -65,7 +65,7 @@ class Div(Node):
 class Reciprocal(Node):
     """Reciprocal, z = 1 / x; dz/dx = -1 / x**2.
 
-    Of integers it is an integer, as in NumPy.
+    For integers the result is an integer, as in NumPy.
     """
 
     infer = elementwise
@@ -162,7 +162,7 @@ class RSqrt(Node):
 class Hypot(Node):
     """Length of the vector (x, y), z = sqrt(x**2 + y**2); dz/dx = x / z, dz/dy = y / z.
 
-    It does not overflow or vanish where a square does. Where both are 0 the derivatives are 0, as for `norm`.
+    It does not overflow or underflow where a square would. Where both are 0, the derivatives are 0, as for `norm`.
     """
 
     infer = elementwise
@@ -198,8 +198,8 @@ class Pow(Node):
 class Mod(Node):
     """Remainder with the sign of y, z = mod(x, y); dz/dx = 1, dz/dy = -floor(x / y).
 
-    As `numpy.mod`: a multiple of y gives 0 with the sign of y. There z jumps, and the derivatives are those of the
-    formula, as in PyTorch. Where y is 0 z is NaN.
+    As `numpy.mod`: a multiple of y gives 0 with the sign of y. z jumps there; the derivatives are those of the formula,
+    as in PyTorch. Where y is 0, z is NaN.
     """
 
     infer = elementwise
@@ -239,9 +239,9 @@ class Ceil(Node):
 
 @register("round", numpy=np.round, traits=("primitive",))
 class Round(Node):
-    """Nearest integer, of two the even one, z = round(x); dz/dx = 0.
+    """Nearest integer, at halves the even one, z = round(x); dz/dx = 0.
 
-    A zero has the sign of x: round(-0.4) is -0.0. At halves, where z jumps, the derivative is 0, too.
+    A zero has the sign of x: round(-0.4) is -0.0. The derivative is 0, also at halves, where z jumps.
     """
 
     infer = elementwise
@@ -294,7 +294,7 @@ class Clip(Node):
     z = minimum(maximum(x, min), max);
     dz/dx = (x >= min) * (x <= max), dz/dmin = (x < min) * (min <= max), dz/dmax = (maximum(x, min) > max).
 
-    As in PyTorch: a limit has a slope where x is beyond it.
+    A limit gets the gradient where x is beyond it, as in PyTorch.
     """
 
     merge = "rows"

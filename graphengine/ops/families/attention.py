@@ -1,4 +1,4 @@
-"""Attention and embedding, the parts of transformers that are no layer of another kind."""
+"""Attention and embedding, the parts of transformers."""
 
 import numpy as np
 
@@ -19,8 +19,8 @@ class Embedding(Node):
 
     z[i] = weight[indices[i]]; dweight = index_add(zeros_like(weight), indices, dz).
 
-    Indices of any shape, weight (V, E), result (*shape, E). The gradient of a row is the sum over all its uses; that of
-    the row `padding_index`, with which short sequences are filled up, is 0.
+    Indices of any shape, weight (V, E), result (*shape, E). The gradient of a row is the sum over all its uses. The row
+    `padding_index`, which pads short sequences, has the gradient 0.
     """
 
     padding_index: int | None = None

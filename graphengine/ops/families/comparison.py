@@ -1,4 +1,4 @@
-"""Comparison, logic and choice. What gives booleans has no gradient: none flows through it."""
+"""Comparison, logic and choice. Ops that return booleans have no gradient."""
 
 import numpy as np
 
@@ -112,8 +112,8 @@ class Where(Node):
     """Choice, z = x if condition else y; dz/dx = condition, dz/dy = not condition.
 
     A branch that is not taken passes no gradient, even where its derivative is infinite: of where(x > 0, sqrt(x), 0)
-    at 0 it is 0. This holds for branches of ops of single numbers without broadcasting on the way; what comes before a
-    reduction needs a second choice, as in sum(log(where(x > 0, x, 1))).
+    at 0 it is 0. This holds for branches of elementwise ops without broadcasting; values that pass a reduction need a
+    second choice, as in sum(log(where(x > 0, x, 1))).
     """
 
     infer = elementwise

@@ -1,4 +1,4 @@
-"""Constants: a number as a node, with a dtype of its own, and numbers that are counted."""
+"""Constants: a number as a node with its own dtype, and ranges of integers."""
 
 import math
 from typing import Literal
@@ -34,8 +34,8 @@ class Constant(Node):
 class ARange(Node):
     """Integers from `start` up to but without `stop`, z[i] = start + i * step.
 
-    With one positional input that is `stop`, as in `numpy.arange`. Without a start they begin at 0, without a step it
-    is 1. All are single integers; their values may be known only at run time, such as the size of an array.
+    A single positional input is `stop`, as in `numpy.arange`. `start` is 0 and `step` is 1 unless given. All are single
+    integers; their values may be known only at run time, such as the size of an array.
     """
 
     def infer(self, start=None, stop=None, step=None):

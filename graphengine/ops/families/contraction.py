@@ -1,7 +1,7 @@
 """Products of any number of arrays, summed over indices, in Einstein's notation.
 
-The gradient of one factor is again such a product: that of the gradient of the result with the other factors,
-with the indices of the factor left over.
+The gradient of a factor is such a product as well: the gradient of the result times the other factors, with the indices
+of the factor left over.
 """
 
 import math
@@ -24,9 +24,9 @@ class Einsum(Node):
 
     z = einsum('r,s->t', x, y); dx = einsum('t,s->r', dz, y), dy = einsum('t,r->s', dz, x).
 
-    r, s, t are letters, "ij,jk->ik" is the matrix product; any number of factors likewise. Letters that the
-    result has not are summed over; "..." means further axes, which broadcast. Without "->" the result has the
-    letters that occur once, in alphabetical order. The letter of an axis twice means its diagonal.
+    r, s, t are letters, "ij,jk->ik" is the matrix product; any number of factors likewise. Letters that the result does
+    not have are summed over; "..." means further axes, which broadcast. Without "->" the result has the letters that
+    occur once, in alphabetical order. A letter that occurs twice in one factor means the diagonal.
     """
 
     equation: Annotated[str, Field(examples=["ij,jk->ik"])]

@@ -1,7 +1,7 @@
 """Convolution: products of filters with the patches of an array.
 
-A convolution is `unfold` and a matrix product, a transposed one a matrix product and `fold`, and their gradients are
-made of the same. Layouts, names and attributes are those of PyTorch. What deep learning calls convolution is a
+A convolution is `unfold` and a matrix product; a transposed convolution is a matrix product and `fold`. Their gradients
+consist of the same ops. Layouts, names and attributes are those of PyTorch. What deep learning calls convolution is a
 cross-correlation: filters are not flipped.
 """
 
@@ -73,11 +73,10 @@ class Conv2d(Node):
     z = weight @ unfold(x) + bias; dx = fold(weight.T @ dz), dweight = sum(dz @ unfold(x).T), dbias = sum(dz).
 
     x (N, C, H, W), weight (O, C / groups, K, L), bias (O,), result (N, O, H', W'); the weight as matrix (O, C * K * L),
-    sums over the samples. H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise; in place of
-    one width on all sides `padding` takes one for each axis, or [before, after] for each, or "valid" for none, or
-    "same", as SAME_UPPER of ONNX: H' = ceil(H / stride), and the larger half after. With groups, channels are dealt
-    out to groups in order, each with its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep
-    learning, 2016.
+    sums over the samples. H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise; `padding`
+    is one width for all sides, a width for each axis, [before, after] for each axis, "valid" for none, or "same" as
+    SAME_UPPER of ONNX: H' = ceil(H / stride), with the larger half after. Groups divide the channels in order, and each
+    group has its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
     """
 
     merge = of_first_axis

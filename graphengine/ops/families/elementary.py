@@ -172,8 +172,9 @@ class ArcTan2(Node):
     """Angle of the point (x, y), z = arctan2(y, x); dz/dy = x / (x**2 + y**2), dz/dx = -y / (x**2 + y**2).
 
     The squares are those of x and y divided by the larger one, so that they neither overflow nor vanish. At the origin,
-    where there is no angle, z is 0 or pi by the signs, as in NumPy, and both derivatives are 0, as in PyTorch. Where x
-    is negative and y 0 z jumps: it is pi, and -pi for a y of -0.0; the derivatives are the same on both sides.
+    where no angle is defined, z is 0 or pi depending on the signs, as in NumPy, and both derivatives are 0, as in
+    PyTorch. Where x is negative and y is 0, z jumps: it is pi, and -pi for a y of -0.0; the derivatives are the same on
+    both sides.
     """
 
     infer = elementwise

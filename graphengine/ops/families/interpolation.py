@@ -33,15 +33,15 @@ class SearchSorted(Node):
 
 @register("interp", numpy=np.interp)
 class Interp(Node):
-    """Linear interpolation in a table of points xp, which increase, and values fp.
+    """Linear interpolation in a table of increasing points xp and values fp.
 
     z = interp(x, xp, fp);
     dx = dz * (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k]) * (0 <= t) * (t <= 1),
     dxp = spread(dz * slope * (u - 1) * inside, k) - spread(dz * slope * u * inside, k + 1),
     dfp = spread(dz * (1 - u), k) + spread(dz * u, k + 1).
 
-    As `numpy.interp`: below the first point it is the first value, above the last point the last one. NaN everywhere if
-    the points do not increase.
+    As `numpy.interp`: the first value below the first point, the last value above the last point. NaN everywhere if the
+    points do not increase.
     """
 
     def infer(self, x, xp, fp):

@@ -138,10 +138,10 @@ class Cofactor(Node):
 
     z = det(x) * inv(x).T; dx = cofactor(x, dz), ddirection = cofactor(x, dz).
 
-    That is (-1) ** (i + j) * det(x without row i, column j). Given a direction in the shape of x, z is the derivative
-    of the cofactors along it, and dx their second derivative, along it and dz. All but the last are right for singular
-    x, too, because they come from the singular values and not from an inverse (Stewart, On the adjugate matrix, 1998);
-    the last needs inv(x) and is NaN where x is singular.
+    That is (-1) ** (i + j) * det(x without row i, column j). If a direction of the shape of x is given, z is the
+    derivative of the cofactors along it, and dx is their second derivative along it and dz. All but the last are right
+    for singular x, too, because they come from the singular values and not from an inverse (Stewart, On the adjugate
+    matrix, 1998); the last needs inv(x) and is NaN where x is singular.
     """
 
     merge = of_stacks
@@ -219,9 +219,9 @@ class Cholesky(Node):
     z = cholesky((x + x.T) / 2); dx = (s + s.T) / 2 with s = inv(z).T @ phi(z.T @ dz) @ inv(z),
     phi(a) = (tril(a) + tril(a, -1)) / 2.
 
-    NaN where x is not positive definite. Both triangles of x count, each for a half, as in JAX: the gradient is
-    symmetric, as in JAX and PyTorch, so a step along it keeps a symmetric matrix symmetric. NumPy and PyTorch read the
-    lower triangle only. Murray, Differentiation of the Cholesky decomposition, 2016, section 3.1.
+    NaN where x is not positive definite. Each triangle of x counts for one half, as in JAX: the gradient is symmetric,
+    as in JAX and PyTorch, so a step along it keeps a symmetric matrix symmetric. NumPy and PyTorch read the lower
+    triangle only. Murray, Differentiation of the Cholesky decomposition, 2016, section 3.1.
     """
 
     merge = of_stacks

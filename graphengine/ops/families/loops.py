@@ -22,17 +22,17 @@ Names = tuple[str, ...]
 
 @register("scan", traits=("primitive", "runs_functions"))
 class Scan(Node):
-    """A loop: a function runs once for each step and gives what the next step begins with.
+    """A loop: a function runs once for each step and returns the state for the next step.
 
     z = function(*values), step by step; dvalues = function.gradient(*values, dz), from the last step to the first.
 
-    The inputs are those of the function. Those named in `carry` are its state: the first step gets what is given, each
-    further one the first outputs of the step before, in the order of `carry`. Those named in `sequences` are cut along
-    `axis`, a part for each step; all others are the same in each step. The results are the last state, under the names
-    of the outputs that replace it, and the further outputs of all steps, stacked along `axis`. A tuple of axes has one
-    for each sequence and then one for each stacked output. With `reverse` the loop begins with the last part and stacks
-    from the end. `length` is the number of steps of a loop without sequences. With `checkpoint_every` the gradient does
-    not keep values of all steps, but the state before every so many, and computes the values in between again.
+    The inputs are those of the function. Those named in `carry` are its state: the first step gets the given values,
+    each further step the first outputs of the previous one, in the order of `carry`. Those named in `sequences` are cut
+    along `axis`, one part for each step; all others are the same in each step. The results are the last state, under
+    the names of the outputs that replace it, and the further outputs of all steps, stacked along `axis`. A tuple of
+    axes has one for each sequence and then one for each stacked output. With `reverse` the loop begins with the last
+    part and stacks from the end. `length` is the number of steps of a loop without sequences. With `checkpoint_every` =
+    k the gradient only keeps the state before every k-th step, and recomputes the values in between.
     """
 
     function: Annotated[Body, Field(examples=["step"])]
@@ -281,7 +281,8 @@ class Cond(Node):
 class Apply(Node):
     """The results of a function, z = function(*values); dvalues = function.gradient(*values, dz).
 
-    So a function can call one that it gets as an attribute. In a graph the nodes of the function are in its place.
+    With it a function can call a function that it gets as an attribute. A graph contains the nodes of the function
+    instead.
     """
 
     function: Annotated[Body, Field(examples=["rates"])]

@@ -1,6 +1,6 @@
-"""Loss functions. `reduction` says what becomes of the losses: "mean", "sum", or "none" for one loss each.
+"""Loss functions. `reduction` is "mean", "sum", or "none" for one loss each.
 
-In formulas that is `reduce`; of the gradient dz that arrives each loss gets dz, and in a mean of n losses dz / n.
+Formulas write it as `reduce`. Each loss gets the incoming gradient dz, or dz / n in a mean of n losses.
 
 Names and meanings are those of PyTorch; classes lie on the last axis. Predictions and targets must have equal shapes:
 (N, 1) against (N,), which NumPy would broadcast to (N, N), is an error.
@@ -167,7 +167,7 @@ class NegativeLogLikelihood(Node):
     dloss/dlog_probabilities = -weights * t, dloss/dtargets = -weights * log_probabilities,
     dloss/dweights = -t * log_probabilities.
 
-    t is one_hot(targets) where they are classes, else the targets. See softmax_cross_entropy for the rest.
+    t is one_hot(targets) if they are classes, else the targets. See softmax_cross_entropy for the rest.
     """
 
     reduction: Reduction = "mean"
@@ -193,10 +193,11 @@ class SoftmaxCrossEntropy(Node):
     dloss/dlogits = sum(weights * t) * softmax(logits) - weights * t, dloss/dtargets = -weights * log_softmax(logits),
     dloss/dweights = -t * log_softmax(logits).
 
-    t is one_hot(targets) where they are classes, integers of which negative ones count from the end as in NumPy; else
-    the targets, probabilities in the shape of the logits. `weights` holds a weight for each class, 1 unless given;
-    samples whose target is `ignore_index` do not count. "mean" divides by the weights of the samples, sum(weights * t),
-    or by the number of samples where targets are probabilities. Computed from x - max(x), so nothing overflows.
+    If the targets are classes, t is one_hot(targets); they are integers, and negative ones count from the end as in
+    NumPy. Otherwise t is the targets, probabilities in the shape of the logits. `weights` holds a weight for each
+    class, 1 unless given; samples whose target is `ignore_index` do not count. "mean" divides by the weights of the
+    samples, sum(weights * t), or by the number of samples if targets are probabilities. Computed from x - max(x), so
+    nothing overflows.
     """
 
     reduction: Reduction = "mean"

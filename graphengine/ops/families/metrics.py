@@ -1,4 +1,4 @@
-"""Metrics: they measure how good predictions are and are not learned from, so none of them has a gradient."""
+"""Metrics: they measure how good predictions are. They are not trained on, so none of them has a gradient."""
 
 import numpy as np
 
@@ -19,11 +19,11 @@ def of_classes(scores, targets):
 
 @register("accuracy")
 class Accuracy(Node):
-    """Share of the rows whose largest score is that of the target; of equal scores the first counts.
+    """Share of the rows whose largest score is that of the target; the first of equal scores counts.
 
     z = mean(argmax(scores) == targets).
 
-    NaN if a score is.
+    NaN if a score is NaN.
     """
 
     def infer(self, scores, targets):
@@ -62,7 +62,7 @@ class ConfusionMatrix(Node):
 class R2(Node):
     """Coefficient of determination, z = 1 - sum((target - prediction)**2) / sum((target - mean(target))**2).
 
-    Integers are subtracted as floating-point numbers. Squares beyond the range of the dtype do no harm.
+    Integers are subtracted as floating-point numbers. Squares may exceed the range of the dtype.
     """
 
     def infer(self, prediction, target):

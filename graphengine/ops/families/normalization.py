@@ -1,8 +1,8 @@
 """Normalization and dropout.
 
-What depends on the mode has the attribute `training`, which a file leaves alone: the engine sets it in a training step.
-Statistics are biased (divided by the number of values), and each variance is the mean square of what is left when
-the mean is taken off, which loses no digits.
+Ops that depend on the mode have the attribute `training`. A file omits it; the engine sets it in a training step.
+Statistics are biased (divided by the number of values). A variance is the mean square of the deviations from the mean,
+which loses no digits.
 """
 
 import math
@@ -28,17 +28,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @register("batch_norm")
 class BatchNorm(Node):
-    """Each channel with mean 0 and variance 1, then times `scale`, plus `bias`.
+    """Scale each channel to mean 0 and variance 1, then multiply by `scale` and add `bias`.
 
     z = u * scale + bias with u = (x - m) / sqrt(v + epsilon);
     dx = (du - training * (mean(du) + u * mean(du * u))) / sqrt(v + epsilon), dscale = sum(dz * u), dbias = sum(dz),
     drunning_mean = (training - 1) * sum(du) / sqrt(v + epsilon),
     drunning_var = (training - 1) * sum(du * u) / (2 * (v + epsilon)) with du = dz * scale.
 
-    Channels lie on `axis`. In training m and v are mean and variance of the batch, and the running ones move toward
+    Channels lie on `axis`. In training m and v are the mean and variance of the batch, and the running ones move toward
     them: new_mean = momentum * running_mean + (1 - momentum) * m, as in ONNX; the momentum of PyTorch is 1 - momentum.
-    Else they are the running ones, which stay. What flows back through new_mean and new_var is added. A file keeps
-    those as state: `"update": "norm:new_mean"`. Ioffe and Szegedy, Batch Normalization, 2015.
+    Otherwise m and v are the running ones, which do not change. Gradients through new_mean and new_var are added. A
+    file declares those as state: `"update": "norm:new_mean"`. Ioffe and Szegedy, Batch Normalization, 2015.
     """
 
     outputs = ("out", "new_mean", "new_var")
@@ -116,7 +116,7 @@ class BatchNorm(Node):
 
 @register("layer_norm")
 class LayerNorm(Node):
-    """Each sample with mean 0 and variance 1 over the axes from `axis` on, then times `scale`, plus `bias`.
+    """Scale each sample to mean 0 and variance 1 over the axes from `axis` on, then multiply by `scale` and add `bias`.
 
     z = u * scale + bias with u = (x - mean(x)) / sqrt(var(x) + epsilon);
     dx = (du - mean(du) - u * mean(du * u)) / sqrt(var(x) + epsilon), dscale = dz * u, dbias = dz with du = dz * scale.
@@ -152,7 +152,7 @@ class LayerNorm(Node):
 
 @register("rms_norm")
 class RmsNorm(Node):
-    """Each sample with mean square 1 over the axes from `axis` on, then times `scale`.
+    """Scale each sample to mean square 1 over the axes from `axis` on, then multiply by `scale`.
 
     z = u * scale with u = x / sqrt(mean(x**2) + epsilon);
     dx = (du - u * mean(du * u)) / sqrt(mean(x**2) + epsilon), dscale = dz * u with du = dz * scale.
@@ -180,12 +180,12 @@ class RmsNorm(Node):
 
 @register("dropout")
 class Dropout(Node):
-    """In training, x with each value dropped (made 0) with probability p, else divided by 1 - p.
+    """In training, set each value of x to 0 with probability p and divide the others by 1 - p.
 
     z = x * f with f = bernoulli(1 - p) / (1 - p) if training else 1; dz/dx = f.
 
-    The key says which values: the same key drops the same ones, in forward and backward. Srivastava et al., Dropout,
-    2014.
+    The key determines which values: the same key drops the same ones, in forward and backward. Srivastava et al.,
+    Dropout, 2014.
     """
 
     random = True

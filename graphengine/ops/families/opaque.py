@@ -1,4 +1,4 @@
-"""The backward of a node that cannot be recorded, as one node: it calls the node's own code with arrays."""
+"""The backward of a node that cannot be recorded, as one node that calls the code of the class with arrays."""
 
 from typing import Annotated, Any
 

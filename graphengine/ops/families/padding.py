@@ -1,7 +1,6 @@
-"""Arrays with a margin: further places along each axis that hold a number, or copies of values of the array.
-
-`unpad` takes a margin of copies off again and adds it to where they were copied from; `pad` and `unpad` are each
-other's gradient.
+"""Arrays with a margin: extra elements along each axis, which are a constant or copies of values of the array. `unpad`
+removes a margin of copies and adds each of them to the value it was copied from; `pad` and `unpad` are each other's
+gradient.
 """
 
 from typing import Annotated, Literal
@@ -23,12 +22,13 @@ Copies = Literal["edge", "reflect", "symmetric", "wrap"]
 
 @register("pad", numpy=np.pad, traits=("primitive",))
 class Pad(Node):
-    """x with `pad_width` = [[before, after], ...] further places along each axis, filled as `mode` says.
+    """x with `pad_width` = [[before, after], ...] extra elements along each axis, filled according to `mode`.
 
     z = pad(x, pad_width, mode); dx = unpad(dz, pad_width, mode).
 
-    As `numpy.pad`: "constant" fills with `constant_values`, which `unpad` would just drop, "edge" repeats the value at
-    the edge, "reflect" mirrors x without and "symmetric" with the value at the edge, "wrap" continues at the other end.
+    As `numpy.pad`: "constant" fills with `constant_values`; "edge" repeats the value at the edge; "reflect" mirrors x
+    without the value at the edge and "symmetric" with it; "wrap" continues at the other end. `unpad` has no mode
+    "constant", because it would only drop such a margin.
     """
 
     pad_width: Margin

@@ -2,7 +2,7 @@
 
 `unfold` lays patches side by side and `fold` adds them up where they overlap: each is the other's gradient. Layouts,
 names and attributes are those of PyTorch: arrays are (N, C, *sizes), and an attribute that holds for all axes is one
-integer. Padding may differ before and after an axis, which then has a pair of widths. All sizes may be symbols.
+integer. Padding may differ before and after an axis: give a pair of widths. All sizes may be symbols.
 """
 
 import itertools
@@ -34,8 +34,8 @@ class Unfold(Node):
 
     z[n, (c, k), i] = x[n, c, stride * i + dilation * k - padding]; dx = fold(dz).
 
-    Patches begin every `stride` values, and their values lie `dilation` apart. Before that x is padded with values of
-    `fill`, and `padding` says with how many, as for conv2d. The fill "-Infinity" is the smallest number of the dtype.
+    Patches begin every `stride` values, and their values lie `dilation` apart. x is first padded with the value `fill`;
+    `padding` gives the widths, as for conv2d. The fill "-Infinity" is the smallest number of the dtype.
     """
 
     merge = of_first_axis
@@ -77,8 +77,8 @@ class Fold(Node):
 
     z[n, c, j] = sum(x[n, (c, k), i]) over stride * i + dilation * k - padding == j; dx = unfold(dz), dlike = 0.
 
-    The patches are those that `unfold` with the same attributes makes of an array of that size; what lies on the
-    padding is left out. Instead of `output_size` an array `like` may be given that has these sizes.
+    The patches are those that `unfold` with the same attributes makes of an array of that size; values on the padding
+    are dropped. Instead of `output_size`, an array `like` with these sizes may be given.
     """
 
     merge = of_first_axis

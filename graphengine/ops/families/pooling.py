@@ -1,4 +1,4 @@
-"""Pooling: largest values and means of the patches of images, in the layout and with the attributes of PyTorch."""
+"""Pooling: maxima and means of the patches of images, with the layout and the attributes of PyTorch."""
 
 import math
 
@@ -38,9 +38,9 @@ class MaxPool2d(Node):
 
     z = max(p) with p = unfold(x); dx = fold(dz * (p == z) / sum(p == z)).
 
-    Without `stride` patches do not overlap. `padding` as for conv2d; what is padded never counts. With `ceil_mode` a
-    last patch may begin in x or before and reach beyond the padding. Equal largest values share the gradient evenly, as
-    in `max`; PyTorch gives it to the first. Integers give integers.
+    Without `stride` patches do not overlap. `padding` as for conv2d; padded values never count. With `ceil_mode` a last
+    patch may begin in x or before and reach beyond the padding. Equal largest values share the gradient evenly, as in
+    `max`; PyTorch gives it to the first. Integers give integers.
     """
 
     merge = of_first_axis
@@ -116,8 +116,7 @@ class AvgPool2d(Node):
     """Mean of each patch of images, (N, C, H, W) to (N, C, H', W'), z = sum(unfold(x)) / k; dx = fold(dz / k).
 
     k is the number of values that count in a patch. Without `stride` patches do not overlap. `padding` and `ceil_mode`
-    as for max_pool2d. With `count_include_pad` padded zeros count, which is the default of PyTorch; that of ONNX is not
-    to count them.
+    as for max_pool2d. With `count_include_pad` padded zeros count, which is the default in PyTorch; in ONNX it is not.
     """
 
     merge = of_first_axis

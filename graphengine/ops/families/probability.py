@@ -78,7 +78,7 @@ class BetaLn(Node):
     z = lgamma(a) + lgamma(b) - lgamma(a + b);
     dz/da = digamma(a) - digamma(a + b), dz/db = digamma(b) - digamma(a + b).
 
-    Of large positive numbers to full precision, where the three terms cancel (Didonato and Morris 1992).
+    It has full precision for large positive numbers, where the three terms cancel (Didonato and Morris 1992).
     """
 
     infer = elementwise
@@ -212,7 +212,7 @@ class XLogY(Node):
 
     z = 0.0 if x == 0 else x * log(y); dz/dx = log(y), dz/dy = 0.0 if x == 0 else x / y.
 
-    Where x is zero y does not count, even if it is zero or negative; only NaN stays NaN.
+    Where x is zero, y is ignored, even if it is zero or negative; only NaN gives NaN.
     """
 
     infer = elementwise

@@ -1,9 +1,9 @@
 """Random numbers as pure functions of a key.
 
-A key is a vector of two uint64 numbers. A random op, which says `random = True`, takes one as its optional input `key`
-and draws the same numbers whenever it gets the same key; where a file leaves the key out, the engine supplies a node
-of op `random_key`. The bits are those of the counter-based generator Philox4x64 (Salmon et al., Parallel Random
-Numbers: As Easy as 1, 2, 3, 2011), which NumPy keeps forever; floating-point numbers are made of them here.
+A key is a vector of two uint64 numbers. A random op, declared by `random = True`, takes a key as its optional input
+`key` and draws the same numbers for the same key. If a file omits the key, the engine supplies a node of op
+`random_key`. The bits are those of the counter-based generator Philox4x64 (Salmon et al., Parallel Random Numbers: As
+Easy as 1, 2, 3, 2011), which NumPy guarantees never to change; this module converts them to floating-point numbers.
 """
 
 import math
@@ -27,8 +27,9 @@ Precision = Literal["float64", "float32"]
 class RandomKey(Node):
     """The key of a random op: a pure function of `seed`, `stream` and iteration, z = [sha256(seed/stream), iteration].
 
-    Its first number is the beginning of the hash, its second the iteration, 0 without one. In a training step the
-    engine supplies the iteration, from 1, and the seed of the training where `seed` is null; elsewhere null is 0.
+    Its first number is the beginning of the hash, its second the iteration, or 0 outside of a training. In a training
+    step the engine supplies the iteration, counted from 1, and the seed of the training if `seed` is null; elsewhere
+    null means 0.
     """
 
     stream: str

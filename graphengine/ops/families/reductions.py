@@ -49,8 +49,8 @@ class Mean(Node):
 class Prod(Node):
     """Product of the values, z = x1 * ... * xn; dz/dxi = z / xi.
 
-    That is the product of the others: computed as that of those before times that of those after, which is right where
-    values are 0, too, and so are the derivatives of every order.
+    The derivative is the product of the other values: of those before times of those after. So derivatives of every
+    order are right for zeros, too.
     """
 
     infer = reduction
@@ -73,8 +73,8 @@ class Prod(Node):
 class Max(Node):
     """Largest value, z = max(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 
-    Where k values are the largest each gets its share of the gradient. Of no values it is the smallest number of the
-    dtype, -Infinity of floating-point numbers, as in ONNX.
+    If k values are the largest, each gets 1/k of the gradient. The result for no values is the smallest number of the
+    dtype, -Infinity for floating-point numbers, as in ONNX.
     """
 
     infer = reduction
@@ -95,8 +95,8 @@ class Max(Node):
 class Min(Node):
     """Smallest value, z = min(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 
-    Where k values are the smallest each gets its share of the gradient. Of no values it is the largest number of the
-    dtype, Infinity of floating-point numbers, as in ONNX.
+    If k values are the smallest, each gets 1/k of the gradient. The result for no values is the largest number of the
+    dtype, Infinity for floating-point numbers, as in ONNX.
     """
 
     infer = reduction
@@ -115,7 +115,7 @@ class Min(Node):
 
 @register("argmax", numpy=np.argmax, traits=("primitive",))
 class ArgMax(Node):
-    """Index of the largest value, the first of several, z = argmax(x).
+    """Index of the largest value, the first of equal ones, z = argmax(x).
 
     Along `axis` or, without one, in the flattened array. NaN counts as the largest, as in NumPy.
     """
@@ -130,7 +130,7 @@ class ArgMax(Node):
 
 @register("argmin", numpy=np.argmin, traits=("primitive",))
 class ArgMin(Node):
-    """Index of the smallest value, the first of several, z = argmin(x).
+    """Index of the smallest value, the first of equal ones, z = argmin(x).
 
     Along `axis` or, without one, in the flattened array. NaN counts as the smallest, as in NumPy.
     """
@@ -171,9 +171,8 @@ class Std(Node):
 
     z = sqrt(((x1 - m)**2 + ... + (xn - m)**2) / (n - ddof)) with m = mean(x); dz/dxi = (xi - m) / ((n - ddof) * z).
 
-    Where all values are equal the derivative is 0, as in PyTorch. `ddof` as for `var`; where no more than `ddof` values
-    are left z is NaN or infinite. It does not overflow or vanish
-    where the squares of it would.
+    If all values are equal, the derivative is 0, as in PyTorch. `ddof` as for `var`; with `ddof` values or fewer z is
+    NaN or infinite. It does not overflow or underflow where its square would.
     """
 
     infer = reduction
@@ -193,10 +192,10 @@ class Std(Node):
 class Norm(Node):
     """Length, z = (abs(x1)**ord + ... + abs(xn)**ord)**(1 / ord); dz/dxi = sign(xi) * (abs(xi) / z)**(ord - 1).
 
-    For `ord` 2 the root of the sum of squares, with the derivative xi / z; for 1 the sum of absolute values, with the
-    derivative 0 of each value that is 0. Where all values are 0 the derivative is 0, as in PyTorch. Squares beyond the
-    range of the dtype are those of scaled numbers (Blue 1978), so that only what is no number of the dtype itself is
-    infinite or 0.
+    For `ord` 2 it is the root of the sum of squares, with the derivative xi / z; for 1 the sum of absolute values,
+    whose derivative at a value of 0 is 0. If all values are 0, the derivative is 0, as in PyTorch. Values whose squares
+    exceed the range of the dtype are scaled first (Blue 1978), so the result is infinite or 0 only if it is itself out
+    of range.
     """
 
     infer = reduction
@@ -243,8 +242,8 @@ class CumSum(Node):
 class CumProd(Node):
     """Running product along an axis, zi = x1 * ... * xi; dxi = (dzi * zi + ... + dzn * zn) / xi.
 
-    `exclusive` and `reverse` as for `cumsum`. Computed as the product of those before, times a linear recurrence of
-    those after: right for zeros, too.
+    `exclusive` and `reverse` as for `cumsum`. The derivative is the product of the values before, times a linear
+    recurrence of those after, so it is right for zeros, too.
     """
 
     infer = along_axis

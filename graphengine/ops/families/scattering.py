@@ -15,15 +15,15 @@ JOINED = {"mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 @register("scatter")
 class ScatterElements(Node):
-    """x with `updates` put at indices along one axis, or joined with what is there by `reduction`.
+    """x with `updates` written at indices along one axis, or combined with the values there by `reduction`.
 
     z = scatter(x, indices, updates); dx = dz * share(x),
     dupdates = take_along_axis(dz, indices, axis) * share(updates).
 
-    `reduction` is none, add, mul, max or min. Indices and updates have the shape of x but along the axis. With none the
-    last of several updates at one place counts, and its share is 1; with mul the share of a factor is the product of
-    the others; with max and min those that are equal to z have equal shares. Called ScatterElements in ONNX,
-    scatter_reduce in PyTorch.
+    `reduction` is none, add, mul, max or min. Indices and updates have the shape of x, except along the axis. With none
+    the last of several updates at one place counts and gets the whole gradient; with mul the derivative of a factor is
+    the product of the others; with max and min the values that are equal to z share the gradient evenly. Called
+    ScatterElements in ONNX, scatter_reduce in PyTorch.
     """
 
     axis: int = -1

@@ -17,13 +17,13 @@ Flags = tuple[bool, ...]
 
 @register("scan_gradient", traits=("primitive", "runs_functions"))
 class ScanGradient(Node):
-    """The gradient of a loop with `checkpoint_every`, from the last segment of so many steps to the first.
+    """The gradient of a loop with `checkpoint_every`, from the last segment of that many steps to the first.
 
     z = function.gradient(*values, dz), segment by segment; dvalues = function.gradient.gradient(*values, dz).
 
-    The inputs are those of the loop and the gradients that arrive at its results, of those that `arrives` marks. The
-    results are the gradients of the inputs that `wanted` marks, with the bits that they have without segments. Chen et
-    al., Training Deep Nets with Sublinear Memory Cost, 2016.
+    The inputs are those of the loop and the gradients of the results that `arrives` marks. The results are the
+    gradients of the inputs that `wanted` marks, with the bits that they have without segments. Chen et al., Training
+    Deep Nets with Sublinear Memory Cost, 2016.
     """
 
     function: Annotated[Body, Field(examples=["step"])]

@@ -28,8 +28,8 @@ class Slice(Node):
 
     z = x[start:stop:step]; dx = slice_add(zeros_like(x), dz).
 
-    As Python slices: None is the end in the direction of the step, and what lies outside of x is left out. A list of
-    axes takes for the other attributes a list of as many numbers, or one for all. A view.
+    As Python slices: None is the end in the direction of the step, and indices outside of x are ignored. With a list of
+    axes, each other attribute is a list of the same length, or one number for all. The result is a view.
     """
 
     start: Bound = None
@@ -139,7 +139,7 @@ class TakeAlongAxis(Node):
 
     z[i, j] = x[i, indices[i, j]]; dx = scatter_add(zeros_like(x), indices, dz).
 
-    Indices have the shape of x but along the axis, here the last of two. Called GatherElements in ONNX, gather in
+    Indices have the shape of x, except along the axis, here the last of two. Called GatherElements in ONNX, gather in
     PyTorch.
     """
 
@@ -164,8 +164,8 @@ class ScatterAdd(Node):
 
     z[i, k] = x[i, k] + sum(updates[i, indices[i] == k]); dx = dz, dupdates[i, j] = dz[i, indices[i, j]].
 
-    Indices and updates have the shape of x but along the axis, here the last of two. Called ScatterElements in ONNX,
-    scatter_add in PyTorch.
+    Indices and updates have the shape of x, except along the axis, here the last of two. Called ScatterElements in
+    ONNX, scatter_add in PyTorch.
     """
 
     axis: int = -1
@@ -193,7 +193,7 @@ class OneHot(Node):
 
     z[i, j] = (targets[i] == j).
 
-    Negative targets count from the end, as in ONNX. The result is of the attribute `dtype`.
+    Negative targets count from the end, as in ONNX. The attribute `dtype` is that of the result.
     """
 
     merge = "rows"
@@ -246,8 +246,8 @@ class SplitLike(Node):
 
     z0, z1, ... = split(x); dx = concat(dz0, dz1, ...), dxs = 0.
 
-    The gradient of `concat` where sizes are known only at run time. Of the inputs xs, as many as `parts` says, only
-    sizes count.
+    The gradient of `concat` if sizes are known only at run time. Only the sizes of the inputs xs count; `parts` is
+    their number.
     """
 
     parts: Annotated[int, Field(ge=2)]

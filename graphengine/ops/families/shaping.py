@@ -1,7 +1,7 @@
 """Ops that change or return a shape.
 
-Where a result's shape is asked for, it is the attribute `shape` or, when sizes are only known at run time, the input
-`sizes`: a vector of integers, such as the result of the op `shape`.
+An op that needs the shape of its result takes it as the attribute `shape` or, if sizes are only known at run time, as
+the input `sizes`: a vector of integers, such as the result of the op `shape`.
 """
 
 import itertools
@@ -77,9 +77,9 @@ class Reshape(Node):
 
 @register("flatten", traits=("view",))
 class Flatten(Node):
-    """x with its axes from `axis` on joined to one, z = reshape(x, (*x.shape[:axis], -1)); dx = reshape(dz, x.shape).
+    """x with its axes from `axis` on merged into one, z = reshape(x, (*x.shape[:axis], -1)); dx = reshape(dz, x.shape).
 
-    For 0 that is a vector; for 1 the values of each sample. Unlike in ONNX the axes before `axis` stay as they are.
+    Axis 0 gives a vector, axis 1 a vector for each sample. Unlike in ONNX the axes before `axis` stay as they are.
     """
 
     axis: int = 0

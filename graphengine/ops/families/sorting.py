@@ -1,6 +1,5 @@
-"""Values in order, the first of them, and where they were before.
-
-Equal values keep their order, also where the largest come first. NaN counts as the largest.
+"""Sorting: values in order, the first of them, and their former indices. Equal values keep their order, also if the
+largest come first. NaN counts as the largest.
 """
 
 from typing import Annotated
@@ -72,7 +71,7 @@ class TopK(Node):
 
     z = take_along_axis(x, indices, axis); dx = scatter_add(zeros_like(x), indices, dz).
 
-    Without `largest` the k smallest in increasing order. Of equal values the first in x comes first.
+    If `largest` is false, the k smallest in increasing order. Equal values keep the order that they have in x.
     """
 
     outputs = ("values", "indices")
