@@ -149,6 +149,10 @@ class Problem:
         """The file with line and column, as far as they are known."""
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
+    def within(self, pointer: str, where: str) -> Problem:
+        """The finding about a part as one about the whole, which has the part at a pointer and names it."""
+        return replace(self, message=where + self.message, pointer=pointer + (self.pointer or ""))
+
     def in_words(self) -> Problem:
         """The finding without a place of its own, which begins its message."""
         message = f"{self.place}: " * bool(self.place) + self.message

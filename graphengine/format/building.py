@@ -91,7 +91,7 @@ def _with_calls(
     wrong, broken = _in_functions(resolver.document, table, resolver.gaps)
     problems = [*wrong, *expansion]
     nodes, calling = _apart(nodes, table.keys() if expansion else unsound_functions(table, broken))
-    if not any(isinstance(node.node, FunctionCall | Application) for node in nodes):
+    if not any(map(_run_by, nodes)):
         return nodes, calling, None, problems
     inlining, found = _inlined(resolver, nodes, table)
     nodes, rest = (nodes, []) if inlining else _apart(nodes, table.keys())
@@ -140,9 +140,9 @@ def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[li
 def _run_by(node: GraphNode) -> list[str]:
     """The names of the functions that a node calls or runs."""
     what: Any = node.node
-    if isinstance(what, FunctionCall):
-        return [what.function.name]
-    return [each.name for each in what.functions.values()] if isinstance(what, Application) else []
+    if not isinstance(what, FunctionCall | Application):
+        return []
+    return [each.name for each in what.functions.values()]
 
 
 def _apart(nodes: list[GraphNode], names: Set[str]) -> tuple[list[GraphNode], list[GraphNode]]:

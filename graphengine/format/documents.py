@@ -7,7 +7,7 @@ The sections `data` and `training` have modules of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NotRequired, Self, TypeAlias
 
 from pydantic import (
@@ -167,6 +167,12 @@ class NodeDocument(TypedDict):
     ]
     attributes: NotRequired[dict[str, Any]]
     description: NotRequired[str]
+
+
+def references_of(node: NodeDocument) -> Collection[Any]:
+    """What a node has as inputs, whether it gives them in order or by name."""
+    inputs = node["inputs"]
+    return inputs.values() if isinstance(inputs, dict) else inputs
 
 
 def _unless_pieces(nodes: Any, check: ValidatorFunctionWrapHandler) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
@@ -33,14 +32,14 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
         declaration_problems(document, gaps),
         _output_problems(function, gaps),
         _default_problems(function),
-        cycle_problems(document),
+        cycle_problems(function),
         omission_problems(function, callable_in(function, table)),
     )
     found = [problem for check in checks for problem in itertools.islice(check, MOST_REPORTED + 1)]
     if document.outputs:
         found += _body_problems(function, table, gaps)
     pointer, prefix = make_pointer(("functions", function.name)), f"function '{function.name}': "
-    return [replace(each, pointer=pointer + (each.pointer or ""), message=prefix + each.message) for each in found]
+    return [each.within(pointer, prefix) for each in found]
 
 
 def _body_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:

@@ -16,10 +16,11 @@ from graphlib import TopologicalSorter
 from typing import Any, TypeAlias
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
-from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument
+from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument, references_of
 from graphengine.format.reading import shipped_files
 from graphengine.format.salvage import Gaps
 from graphengine.ir.nodes import GraphNode, topologically_sorted
+from graphengine.mappings import with_renamed
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import symbols_of
@@ -58,6 +59,12 @@ class Function:
     def is_optional(self, name: str) -> bool:
         """Whether a call may omit an input, because the nodes do without it or the call makes a parameter for it."""
         return self.document.inputs[name].optional or name in self.document.parameters
+
+    @cached_property
+    def omissible(self) -> Collection[str]:
+        """The inputs that are nothing at all where a call omits them."""
+        declared = self.document.inputs.items()
+        return {name for name, each in declared if each.optional} - self.document.parameters.keys()
 
     def form(self, attributes: Mapping[str, Any], given: Collection[str] = ()) -> Function:
         """The function that a call with these attributes, and with these inputs `given`, means.
@@ -115,7 +122,7 @@ class Function:
     @cached_property
     def operands(self) -> frozenset[str]:
         """The attributes that its nodes have as operands."""
-        read = {ref for node in self.document.nodes for ref in _references(node)}
+        read = {ref for node in self.document.nodes for ref in references_of(node)}
         return frozenset(read & self.document.attributes.keys())
 
     def may_be(self, attribute: str, value: Any) -> bool:
@@ -139,6 +146,11 @@ class FunctionCall:
     def signature(self) -> Signature:
         """That of the function."""
         return self.function.signature
+
+    @property
+    def functions(self) -> Mapping[str, Function]:
+        """The function, as what runs functions has them."""
+        return {"function": self.function}
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -177,15 +189,10 @@ class Application:
         """The names of gradients, of those values that an attribute of the gradient of a loop marks."""
         if self.name != "scan_gradient":
             return ()
-        return tuple([f"d_{name}" for name, marked in zip(names, self.attributes[attribute], strict=False) if marked])
+        return tuple([f"d_{name}" for name in itertools.compress(names, self.attributes[attribute])])
 
 
 Table: TypeAlias = Mapping[str, Function]
-
-
-def _references(node: NodeDocument) -> Collection[Any]:
-    inputs = node["inputs"]
-    return inputs.values() if isinstance(inputs, dict) else inputs
 
 
 def is_number(value: Any) -> bool:
@@ -248,7 +255,7 @@ def substituted(node: NodeDocument, attributes: Mapping[str, Any]) -> NodeDocume
 def _with_values(inputs: Any, values: Mapping[str, Any]) -> Any:
     """Inputs, in order or by name, in which names have their values."""
     if isinstance(inputs, dict):
-        return {name: values.get(ref, ref) for name, ref in inputs.items()}
+        return with_renamed(inputs, values)
     return [values.get(ref, ref) for ref in inputs]
 
 
@@ -265,8 +272,8 @@ def _with_elements(items: list[Any], attributes: Mapping[str, Any]) -> list[Any]
 
     Arrays in arrays could double at each level of calls.
     """
-    single = {name: each for name, each in attributes.items() if not isinstance(each, (list, dict))}
-    return [single.get(attribute_named(item) or "", item) for item in items]
+    single: dict[Any, Any] = {name: each for name, each in attributes.items() if not isinstance(each, (list, dict))}
+    return [single.get(attribute_named(item), item) for item in items]
 
 
 def attribute_named(value: Any) -> str | None:
@@ -278,11 +285,17 @@ def attribute_named(value: Any) -> str | None:
 def attributes_named(node: NodeDocument) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """The attributes of the function that the attributes of a node name, each with its place in the node."""
     for key, value in node.get("attributes", {}).items():
-        items = enumerate(value) if isinstance(value, list) else ()
-        for item, place in [(value, ()), *((item, (number,)) for number, item in items)]:
+        for place, item in _placed_elements(value):
             name = attribute_named(item)
             if name is not None:
                 yield name, ("attributes", key, *place)
+
+
+def _placed_elements(value: Any) -> list[tuple[tuple[int, ...], Any]]:
+    """The elements of an array, each after its place in it; of anything else the value itself."""
+    if not isinstance(value, list):
+        return [((), value)]
+    return [((place,), item) for place, item in enumerate(value)]
 
 
 def naming_others(nodes: Iterable[NodeDocument], known: Collection[str]) -> set[str]:
@@ -294,12 +307,16 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
     """Names of attributes that are taken or that there are not, optional inputs before others; pointers into it."""
     yield from _order_problems(function)
     yield from _parameter_problems(function, gaps)
-    taken = {*function.inputs, *(node["id"] for node in function.nodes)}
+    taken = function.inputs.keys() | _ids(function)
     for name in function.attributes:
         if name in taken:
             message = f"attribute '{name}' has the name of a node or an input"
             yield Problem("GE201", message, None, make_pointer(("attributes", name)), at_key=True)
     yield from _undefined_attributes(function, gaps)
+
+
+def _ids(function: FunctionDocument) -> set[str]:
+    return {node["id"] for node in function.nodes}
 
 
 def _order_problems(function: FunctionDocument) -> Iterator[Problem]:
@@ -324,7 +341,7 @@ def _undefined_attributes(function: FunctionDocument, gaps: Gaps) -> Iterator[Pr
 
 def _parameter_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
     """Names of parameters that are taken, and sizes of theirs that nothing gives."""
-    taken = {*function.attributes, *(node["id"] for node in function.nodes)}
+    taken = function.attributes.keys() | _ids(function)
     sizes, hidden = _given_sizes(function), gaps.known("inputs", "attributes") or gaps.open
     for name in function.parameters:
         if name in taken:
@@ -357,16 +374,21 @@ def _statistic_problems(function: FunctionDocument, name: str, gaps: Gaps) -> It
         yield Problem("GE210", message, did_you_mean(of, function.inputs, "inputs"), pointer)
 
 
-def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
+def cycle_problems(function: Function) -> Iterator[Problem]:
     """Nodes of a function that form cycles, whether it is called or not; pointers into it."""
-    known = {*function.inputs, *function.attributes, *function.parameters}
-    places: dict[Any, int] = {node["id"]: index for index, node in enumerate(function.nodes)}
-    if len(places) < len(function.nodes) or not known.isdisjoint(places):
+    document, places = function.document, function.places
+    known = {*document.inputs, *document.attributes, *document.parameters}
+    if len(places) < len(document.nodes) or not known.isdisjoint(places):
         return  # a duplicate id: it is unknown which of the two is read
-    nodes = [GraphNode(each["id"], each["op"], None, tuple(_references(each))) for each in function.nodes]  # type: ignore[arg-type]
+    nodes = _without_instances(document.nodes)
     if not _are_in_order(nodes, known):
         for problem in topologically_sorted(nodes)[1]:
-            yield replace(problem, pointer=make_pointer(("nodes", places[problem.node])))
+            yield replace(problem, pointer=make_pointer(("nodes", places[problem.node or ""])))
+
+
+def _without_instances(nodes: Iterable[NodeDocument]) -> list[GraphNode]:
+    """Nodes that say what they read, which is all that sorting them needs."""
+    return [GraphNode(each["id"], each["op"], None, tuple(references_of(each))) for each in nodes]  # type: ignore[arg-type]
 
 
 def _are_in_order(nodes: Iterable[GraphNode], known: set[str]) -> bool:
@@ -380,22 +402,24 @@ def _are_in_order(nodes: Iterable[GraphNode], known: set[str]) -> bool:
 
 def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
     """Optional inputs where a node needs one: a call that omits it would leave nothing there; pointers into it."""
-    declared = function.document
-    optional = {name for name, each in declared.inputs.items() if each.optional} - declared.parameters.keys()
-    if not optional:
+    if not function.omissible:
         return
-    for index, node in enumerate(declared.nodes):
-        for name, place, given in _required_inputs(node, table):
-            if given in optional:
+    for index, node in enumerate(function.document.nodes):
+        for name, place, given in _required_inputs(node, _needed(node["op"], table)):
+            if given in function.omissible:
                 message = f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given}' is optional"
                 hint = "it is allowed where the op takes an optional input, or any number of them, as add_n does"
                 yield Problem("GE212", message, hint, make_pointer(("nodes", index, "inputs", place)), node["id"])
 
 
-def _required_inputs(node: NodeDocument, table: Table) -> list[tuple[str, Any, Any]]:
+def _needed(op: str, table: Table) -> tuple[str, ...]:
+    """The names of the inputs that a node of an op must have."""
+    callee = table.get(op) or OPS.get(op)
+    return callee.signature.inputs[: callee.signature.required] if callee else ()
+
+
+def _required_inputs(node: NodeDocument, needed: Sequence[str]) -> list[tuple[str, Any, Any]]:
     """The inputs that a node must have: name, place in the file, and what is given."""
-    callee = table.get(node["op"]) or OPS.get(node["op"])
-    needed = callee.signature.inputs[: callee.signature.required] if callee else ()
     inputs: Any = node["inputs"]
     if isinstance(inputs, dict):
         return [(name, name, inputs.get(name)) for name in needed]
@@ -422,13 +446,23 @@ def callees_of(
     callee = calls.get(node["op"])
     if callee is not None:
         yield callee, 1
-        fields = naming.get(callee, {})
-    else:
-        fields = dict.fromkeys(RUNNING.get(node["op"], ()), 1)
-    for field, times in fields.items():
-        value = node.get("attributes", {}).get(field)
-        if isinstance(value, str) and value in names:
-            yield names[value], times
+    for field, times in _naming_fields(node["op"], callee, naming).items():
+        named = function_named(node, field, names)
+        if named is not None:
+            yield named, times
+
+
+def function_named(node: NodeDocument, field: str, table: Table) -> Function | None:
+    """The function of a table that an attribute of a node names, if there is one."""
+    name = node.get("attributes", {}).get(field)
+    return table.get(name) if isinstance(name, str) else None
+
+
+def _naming_fields(op: str, callee: Function | None, naming: Mapping[Function, Mapping[str, int]]) -> Mapping[str, int]:
+    """The attributes of a node that name functions, each with how often what it names is run."""
+    if callee is None:
+        return dict.fromkeys(RUNNING.get(op, ()), 1)
+    return naming.get(callee, {})
 
 
 def names_functions(table: Table) -> Mapping[Function, Mapping[str, int]]:
@@ -446,9 +480,7 @@ def names_functions(table: Table) -> Mapping[Function, Mapping[str, int]]:
 def _naming(function: Function, calls: Table, known: Mapping[Function, Mapping[str, int]]) -> dict[str, int]:
     fields: dict[str, int] = {}
     for node in function.document.nodes:
-        callee = calls.get(node["op"])
-        asked = known.get(callee, {}) if callee else dict.fromkeys(RUNNING.get(node["op"], ()), 1)
-        for field, times in asked.items():
+        for field, times in _naming_fields(node["op"], calls.get(node["op"]), known).items():
             name = attribute_named(node.get("attributes", {}).get(field))
             if name is not None:
                 fields[name] = min(fields.get(name, 0) + times, _MOST_TIMES)

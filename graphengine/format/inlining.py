@@ -29,6 +29,7 @@ from graphengine.ir.declarations import misfit
 from graphengine.ir.graph_bodies import ExpectedOperands, GraphBody
 from graphengine.ir.nodes import GraphNode, Operand, operand_types, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import with_renamed, without, without_none
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
 
@@ -58,13 +59,14 @@ class CallFrame:
         function = self.call.function
         if not function.document.parameters:
             return {}
-        given = dict(zip(function.signature.inputs, self.operands, strict=True))
+        given = self.given
         names = {name: f"{self.path}/{name}" for name in function.document.parameters}
         return {name: ident for name, ident in names.items() if given.get(name) in (None, ident)}
 
-    def operand(self, name: str) -> Operand:
-        """Return what the call gives an input of the function."""
-        return self.operands[self.call.function.signature.inputs.index(name)]
+    @property
+    def given(self) -> dict[str, Operand]:
+        """The operands, by the names of the function's inputs."""
+        return dict(zip(self.call.function.signature.inputs, self.operands, strict=True))
 
     @property
     def trace(self) -> list[CallFrame]:
@@ -93,15 +95,14 @@ def _frame(
 
 
 class FunctionNodes(NamedTuple):
-    """The nodes of a function for certain attributes: ops, the further outputs of those, and calls, by id as well.
+    """The nodes of a function for certain attributes: ops, the further outputs of those, and calls by id.
 
     `problems` are those that have not been reported.
     """
 
     ops: list[GraphNode]
     ports: list[tuple[str, str]]
-    calls: list[GraphNode]
-    called: Mapping[str, Any]
+    calls: Mapping[str, GraphNode]
     problems: list[Problem]
 
 
@@ -179,7 +180,7 @@ class Inlining:
         body, names = self._body(frame), self._names(frame)
         for name, op, instance, inputs in body.ops:
             self._place(names[name], op, instance, tuple([names.get(ref, ref) for ref in inputs]))
-        for node in body.calls:
+        for node in body.calls.values():
             call: Any = node.node
             path, operands = f"{frame.path}/{node.id}", tuple([names.get(ref, ref) for ref in node.inputs])
             self._enter(_frame(node.id, path, frame.id_of(node.id), call, operands, frame), operands)
@@ -206,7 +207,7 @@ class Inlining:
         """The document of the graph: it names values of the graph where the file names results of calls."""
         names, document = self.aliases, self._document
         changed: dict[str, Any] = {
-            "outputs": {name: names.get(value, value) for name, value in document.targets.items()},
+            "outputs": with_renamed(document.targets, names),
             "state": {
                 name: state.model_copy(update={"update": names.get(state.update or "", state.update)})
                 for name, state in document.state.items()
@@ -217,16 +218,20 @@ class Inlining:
     def _names(self, frame: CallFrame) -> dict[Any, Any]:
         """What the names in a function mean in one call: its inputs, and the results of its nodes."""
         body, function, path = self._body(frame), frame.call.function, frame.path
-        names: dict[Any, Any] = dict(zip(function.signature.inputs, frame.operands, strict=True)) | frame.made
+        names: dict[Any, Any] = frame.given | frame.made
         names.update([(node[0], f"{path}/{node[0]}") for node in body.ops])
         if function.lead in names:
             names[function.lead] = frame.ident
         names.update([(f"{node}:{port}", f"{names[node]}:{port}") for node, port in body.ports])
-        for call in body.calls:
-            ident = frame.id_of(call.id)
-            results = self._results(ident, f"{path}/{call.id}", body.called[call.id])
-            names.update({f"{call.id}{name.removeprefix(ident)}": value for name, value in results.items()})
+        for call in body.calls.values():
+            names.update(self._inner_results(frame, call.id, call.node))  # type: ignore[arg-type]
         return names
+
+    def _inner_results(self, frame: CallFrame, node: str, call: FunctionCall) -> dict[str, str]:
+        """The values that a call within a call gives, by the names that the calling function has for them."""
+        ident = frame.id_of(node)
+        results = self._results(ident, f"{frame.path}/{node}", call)
+        return {f"{node}{name.removeprefix(ident)}": value for name, value in results.items()}
 
     def _results(self, ident: str, path: str, call: FunctionCall) -> dict[str, str]:
         """The values that a call gives, by the names that refer to them."""
@@ -240,10 +245,11 @@ class Inlining:
             function = call.function
             node, _, inner = function.document.outputs[port].partition(":")
             ident, path = ident if node == function.lead else f"{path}/{node}", f"{path}/{node}"
-            callee = self._resolved(call).called.get(node)
-            if callee is None:
+            inside = self._resolved(call).calls.get(node)
+            if inside is None:
                 return f"{ident}:{inner}" if inner else ident
-            call, port = callee, inner or callee.outputs[0]
+            call = inside.node  # type: ignore[assignment]
+            port = inner or call.outputs[0]
 
     def _body(self, frame: CallFrame) -> FunctionNodes:
         """The nodes of a function for the attributes of a call; what is wrong with them is reported once."""
@@ -264,10 +270,9 @@ class Inlining:
 
     def _nodes_of(self, call: FunctionCall) -> FunctionNodes:
         nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
-        calls = [node for node in nodes if isinstance(node.node, FunctionCall)]
-        called = {node.id: node.node for node in calls}
-        ops = [node for node in nodes if node.id not in called]
-        return FunctionNodes(ops, _ports(ops), calls, called, problems)
+        calls = {node.id: node for node in nodes if isinstance(node.node, FunctionCall)}
+        ops = [node for node in nodes if node.id not in calls]
+        return FunctionNodes(ops, _ports(ops), calls, problems)
 
     # ------------------------------------------------------------ what is wrong
 
@@ -300,7 +305,7 @@ class Inlining:
         problems = self._operand_problems(types, made)
         inner: dict[Any, Problem] = {}
         for problem in found:
-            within = self._origins[problem.node][0] if problem.node in self._origins else None
+            within, _ = self._origins.get(problem.node, (None, None))
             placed = self.placed(problem)
             if within is None or problems.keys().isdisjoint(within.trace):
                 inner.setdefault((placed.pointer, placed.message.removeprefix(str(within))), placed)
@@ -324,12 +329,7 @@ class Inlining:
     @property
     def expected(self) -> list[ExpectedOperands]:
         """What the functions that are called declare of their operands."""
-        found = []
-        for frame in self._frames:
-            pairs = zip(frame.call.function.document.inputs.items(), frame.operands, strict=True)
-            inputs = {name: (ref, declared.expected) for (name, declared), ref in pairs}
-            found.append(ExpectedOperands(f"{frame}: ", inputs))
-        return found
+        return [_expected(f"{frame}: ", frame.call.function, frame.given) for frame in self._frames]
 
     @property
     def makers(self) -> list[CallFrame]:
@@ -348,10 +348,10 @@ class Inlining:
 
     def _called(self, frame: CallFrame, problem: Problem) -> Problem:
         """A problem in a function as one of a call; of a function that is in no file, the place is that of the call."""
-        function = frame.call.function
-        within = make_pointer(("functions", function.name)) + (problem.pointer or "")
-        pointer = self.place_of(frame) if function.domain else within
-        return replace(problem, message=f"{frame}, {problem.message}", pointer=pointer)
+        function, where = frame.call.function, f"{frame}, "
+        if function.domain:
+            return replace(problem, message=where + problem.message, pointer=self.place_of(frame))
+        return problem.within(make_pointer(("functions", function.name)), where)
 
     def place_of(self, frame: CallFrame) -> str:
         """The pointer to the innermost node of the file that leads to a call."""
@@ -378,8 +378,14 @@ class Inlining:
 def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None:
     """Why operands do not have the declared shapes and dtypes; None if they have or are not known."""
     declared = function.document.inputs
-    given = {name: kind for name, kind in zip(declared, kinds, strict=True) if kind is not None}
+    given = without_none(dict(zip(declared, kinds, strict=True)))
     return misfit({name: declared[name].expected for name in given}, given)
+
+
+def _expected(where: str, function: Function, given: Mapping[str, Operand]) -> ExpectedOperands:
+    """What a function declares of the operands that its inputs are given."""
+    declared = function.document.inputs
+    return ExpectedOperands(where, {name: (operand, declared[name].expected) for name, operand in given.items()})
 
 
 def function_body(
@@ -387,15 +393,15 @@ def function_body(
 ) -> tuple[GraphBody, list[Problem]]:
     """The body that an op runs, of a function without the inputs at the places `omitted`, and what is wrong with it."""
     nodes, problems = resolved_body(function, function.defaults, table, Gaps())
-    given, declared = function.signature.inputs, function.document.inputs
+    given = function.signature.inputs
     absent = dict.fromkeys([given[place] for place in omitted])
     nodes = [_without(node, absent) for node in nodes]
     scope = callable_in(function, table)
     inner = Inlining(content_of(function, function.defaults), nodes, {**table, **scope}, limits)
     problems += [*inner.problems, *_key_problems(inner.nodes), *_maker_problems(inner.makers)]
-    results = {port: inner.aliases.get(value, value) for port, value in function.document.outputs.items()}
-    names = [name for name in given if name not in absent]
-    expected = [ExpectedOperands("", {name: (name, declared[name].expected) for name in names}), *inner.expected]
+    results = with_renamed(function.document.outputs, inner.aliases)
+    names = without(dict(zip(given, given, strict=True)), absent)
+    expected = [_expected("", function, names), *inner.expected]
     return GraphBody(function.name, names, topologically_sorted(inner.nodes)[0], results, expected), problems
 
 
@@ -439,5 +445,7 @@ def _form_of(call: FunctionCall) -> tuple[Any, ...]:
 
 def _in_function(function: Function, problem: Problem) -> Problem:
     """A problem in a function that an op runs; of a function of the file the place is there."""
-    pointer = None if function.domain else make_pointer(("functions", function.name)) + (problem.pointer or "")
-    return replace(problem, message=f"function '{function.name}': {problem.message}", pointer=pointer)
+    where = f"function '{function.name}': "
+    if function.domain:
+        return replace(problem, message=where + problem.message, pointer=None)
+    return problem.within(make_pointer(("functions", function.name)), where)

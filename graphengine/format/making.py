@@ -18,7 +18,7 @@ from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
 from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, topologically_sorted
-from graphengine.mappings import without
+from graphengine.mappings import without, without_none
 from graphengine.ops.shapes import (
     ArrayType,
     Shape,
@@ -83,7 +83,7 @@ class Making:
         ident, declared = frame.made[name], frame.call.function.document.parameters[name]
         changes: dict[str, Any] = {"shape": list(shape)}
         if isinstance(declared.initializer, FromDataInitializer):
-            of = frame.operand(declared.initializer.of)
+            of = frame.given[declared.initializer.of]
             changes["initializer"] = declared.initializer.model_copy(update={"of": of})
         self.made[ident] = declared.model_copy(update=changes)
         types[ident] = type_of(self.made[ident], self.document)
@@ -128,7 +128,7 @@ class Making:
     def _row_of(self, frame: CallFrame, name: str, of: str, kinds: Mapping[str, ArrayType]) -> Shape | None:
         """The shape of a row of an input, whose rows lie along its first axis."""
         kind = kinds[of]
-        if isinstance(frame.operand(of), str) and kind.shape and isinstance(kind.shape[0], str):
+        if isinstance(frame.given[of], str) and kind.shape and isinstance(kind.shape[0], str):
             return kind.shape[1:]
         message = f"its parameter '{name}' is a statistic of the rows of '{of}', which is {kind}"
         hint = f"rows lie along a first axis of a size such as 'N'; or give the call '{name}' as an input"
@@ -158,8 +158,7 @@ def _given(frame: CallFrame) -> tuple[Any, ...]:
 
 def _given_operands(frame: CallFrame) -> dict[str, Operand]:
     """The operands of a call that are not omitted or made for it, by the names that the function has for them."""
-    operands = dict(zip(frame.call.function.signature.inputs, frame.operands, strict=True))
-    return {name: operand for name, operand in operands.items() if operand is not None and name not in frame.made}
+    return without(without_none(frame.given), frame.made)
 
 
 def _sizes(frame: CallFrame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:

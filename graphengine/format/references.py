@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, OutputDocument
@@ -30,33 +31,38 @@ def dangling_references(document: ModelDocument, values: Collection[str], gaps: 
     }
     for name, possible, what, *path in _references(document):
         declared, sections = choices[possible]
-        if any(name in each for each in declared) or gaps.hide(name, *sections):
+        if any(name in each for each in declared) or _is_hidden(name, sections, gaps):
             continue
-        if "nodes" in sections and gaps.hide_value(name):
-            continue
-        names = dict.fromkeys(each for each in itertools.chain(*declared, gaps.known(*sections)) if each != HOLE)
+        names = dict.fromkeys(itertools.chain(*declared, gaps.known(*sections)))
+        names.pop(HOLE, None)
         hint = did_you_mean(name, names, "defined")
         yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=possible == "input")
 
 
+def _is_hidden(name: str, sections: Collection[str], gaps: Gaps) -> bool:
+    """Whether a name that the sections do not have may be there all the same; that of a value may have a port."""
+    return gaps.hide(name, *sections) or ("nodes" in sections and gaps.hide_value(name))
+
+
 def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
     """Each reference outside the nodes: the name, what it may name, what it is, its path in the file."""
-    for name, output in document.outputs.items():
+    yield from _output_references(document.outputs)
+    for name, state in document.state.items():
+        if state.update is not None:
+            yield state.update, "value", f"state '{name}': update", "state", name, "update"
+    yield from _statistic_references(document)
+    yield from _data_references(document.data)
+    if document.training:
+        yield from _training_references(document.training)
+
+
+def _output_references(outputs: Mapping[str, str | OutputDocument]) -> Iterator[tuple[str, ...]]:
+    for name, output in outputs.items():
         if isinstance(output, str):
             yield output, "value", f"output '{name}': value", "outputs", name
         else:
             yield output.value, "value", f"output '{name}': value", "outputs", name, "value"
             yield output.categories, "speaking", f"output '{name}': input", "outputs", name, "categories"
-    for name, state in document.state.items():
-        if state.update is not None:
-            yield state.update, "value", f"state '{name}': update", "state", name, "update"
-    yield from _statistic_references(document)
-    for name, data in document.data.items():
-        for key in ("values", "columns", "arrays", "paths", "keys"):
-            for target in getattr(data, key, None) or {}:
-                yield target, "input", f"data '{name}': input", "data", name, key, target
-    if document.training:
-        yield from _training_references(document.training)
 
 
 def _statistic_references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
@@ -65,6 +71,13 @@ def _statistic_references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
             if isinstance(declared.initializer, FromDataInitializer):
                 what = f"{section.removesuffix('s')} '{name}': value"
                 yield declared.initializer.of, "value", what, section, name, "initializer", "of"
+
+
+def _data_references(sources: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, data in sources.items():
+        for key in ("values", "columns", "arrays", "paths", "keys"):
+            for target in getattr(data, key, None) or {}:
+                yield target, "input", f"data '{name}': input", "data", name, key, target
 
 
 def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]]:
@@ -110,14 +123,22 @@ def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
 def _gap_problems(name: str, declared: Input) -> Iterator[Problem]:
     """What is wrong with the missing values or the units of an input."""
     if declared.missing and declared.type.array_dtype.kind != "f":
-        message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
-        hint = "give it a floating-point dtype" if not declared.categories else 'give "unknown" an index'
-        yield Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
+        yield _missing_misfit(name, declared)
     if declared.units and (declared.categories or declared.type.array_dtype.kind not in "fi"):
-        what = "has categories" if declared.categories else f"is {declared.type}"
-        message = f"input '{name}' has units of dates, and {what}"
-        hint = "dates are floating-point numbers or integers"
-        yield Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
+        yield _units_misfit(name, declared)
+
+
+def _missing_misfit(name: str, declared: Input) -> Problem:
+    message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
+    hint = 'give "unknown" an index' if declared.categories else "give it a floating-point dtype"
+    return Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
+
+
+def _units_misfit(name: str, declared: Input) -> Problem:
+    what = "has categories" if declared.categories else f"is {declared.type}"
+    message = f"input '{name}' has units of dates, and {what}"
+    hint = "dates are floating-point numbers or integers"
+    return Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
 
 
 def _storage_problems(graph: Graph) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
-from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.documents import ModelDocument, NodeDocument, references_of
 from graphengine.format.functions import (
     DOMAINS,
     RUNNING,
@@ -24,6 +24,7 @@ from graphengine.format.functions import (
     Function,
     FunctionCall,
     Table,
+    function_named,
     given_by,
     shipped_functions,
 )
@@ -80,8 +81,7 @@ class Resolver:
             for name in getattr(document, section):
                 self._define(name, section)
         self._define_nodes(document.nodes)
-        if self._twice:
-            self.gaps.names["nodes"].update(self._twice)
+        self.gaps.names["nodes"].update(self._twice)
 
     def _define_nodes(self, specs: Sequence[NodeDocument]) -> None:
         """Enter the ids of the nodes and the names of their further outputs."""
@@ -95,17 +95,22 @@ class Resolver:
         if HOLE in self.gaps.names.get("nodes", ()):
             self.values.pop(HOLE, None)
         self._used = {name: self._known_op(name) for name in names}
-        further = {name: op for name, op in self._used.items() if op is None or len(op.signature.outputs) != 1}
-        if further:
-            self._define_ports(specs, further)
+        self._define_ports(specs)
 
     def _known_op(self, name: str) -> Op | Function | None:
         """What has a name, if it is known what its inputs and outputs are."""
-        hidden = self.gaps.hide_function(name) or (self.gaps.hide_calls() and isinstance(self._ops.get(name), Function))
-        return None if hidden else self._ops.get(name)
+        op = self._ops.get(name)
+        hidden = self.gaps.hide_function(name) or (isinstance(op, Function) and self.gaps.hide_calls())
+        return None if hidden else op
 
-    def _define_ports(self, specs: Sequence[NodeDocument], ops: Mapping[str, Op | Function | None]) -> None:
-        """Enter the names of the further outputs of nodes of some ops, unless there are too many."""
+    def _define_ports(self, specs: Sequence[NodeDocument]) -> None:
+        """Enter the names of the further outputs of nodes, unless there are too many."""
+        ops = {name: op for name, op in self._used.items() if op is None or len(op.signature.outputs) != 1}
+        if ops:
+            self._define_ports_of(ops, specs)
+
+    def _define_ports_of(self, ops: Mapping[str, Op | Function | None], specs: Sequence[NodeDocument]) -> None:
+        """Enter the names of the further outputs of nodes of some ops."""
         most = left = self.limits.outputs(len(self.document.nodes))
         for index, spec in enumerate(specs):
             if spec["op"] not in ops:
@@ -118,7 +123,8 @@ class Resolver:
                 self.gaps.open.add("nodes")
                 self._has_too_many_outputs = True
                 return
-            self.values.update({name: name for name in [f"{spec['id']}:{port}" for port in ports]})
+            names = [f"{spec['id']}:{port}" for port in ports]
+            self.values.update(zip(names, names, strict=True))
 
     def _ports(self, spec: NodeDocument, op: Op | Function | None) -> tuple[str, ...]:
         """The further outputs of a node; not known if its op is not, or its attributes should say them and do not."""
@@ -133,7 +139,7 @@ class Resolver:
         if isinstance(op, Function) or op.signature.outputs:
             return op.signature.outputs
         attributes = spec.get("attributes", {})
-        function = self._function(spec, RUNNING[op.name][0]) if op.name in RUNNING else None
+        function = function_named(spec, RUNNING[op.name][0], self._named) if op.name in RUNNING else None
         if function is not None:
             return Application(op.name, {"": function}, {"wanted": (), **attributes}).outputs
         with suppress(ValidationError):
@@ -223,11 +229,6 @@ class Resolver:
         node = self._application(index, spec, op)
         return op if op.name == "call" else node, node
 
-    def _function(self, spec: NodeDocument, field: str) -> Function | None:
-        """The function that an attribute of a node names, if there is one."""
-        name = spec.get("attributes", {}).get(field)
-        return self._named.get(name) if isinstance(name, str) else None
-
     def _application(self, index: int, spec: NodeDocument, op: Op) -> Any:
         """What runs functions, or the call of one by its name."""
         wrong = len(self.problems)
@@ -242,7 +243,7 @@ class Resolver:
 
     def _runnable(self, index: int, spec: NodeDocument, op: Op, field: str) -> Function | None:
         """The function that an attribute names, if the op can run it."""
-        function = self._function(spec, field)
+        function = function_named(spec, field, self._named)
         if function is None:
             self._report_unnamed(index, spec, field)
             return None
@@ -462,9 +463,7 @@ class Resolver:
 
     def _defined(self, spec: NodeDocument) -> tuple[Operand, ...]:
         """The inputs of a node that are references and lead somewhere."""
-        given = spec["inputs"]
-        refs: Collection[Any] = given if isinstance(given, list) else given.values()
-        return tuple([ref for ref in refs if ref in self.values])
+        return tuple([ref for ref in references_of(spec) if ref in self.values])
 
     def _undefined(self, index: int, spec: NodeDocument) -> None:
         inputs = spec["inputs"]
