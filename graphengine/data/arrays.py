@@ -16,7 +16,9 @@ from graphengine.data.stored import Memory, Stored, StoredFile, blocks_of
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_input
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.mappings import only
 
 Arrays = dict[str, np.ndarray[Any, Any] | Stored]
 
@@ -70,7 +72,7 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
         there = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
         for name, array in names.items():
             require_one(path, "array", array, name, there)
-        in_rows = {name: names[name] for name in _read_in_rows(path, archive, names, memory)}
+        in_rows = only(names, _read_in_rows(path, archive, names, memory))
         whole = {}
         for name in names.keys() - in_rows.keys():
             with _member(archive, names[name]) as member:
@@ -81,10 +83,7 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
 
 def _read_in_rows(path: DataFile, archive: zipfile.ZipFile, names: Mapping[str, str], memory: Memory) -> list[str]:
     """The inputs whose arrays are read row by row, because all together are too large to be in memory."""
-    headers = {}
-    for name, array in names.items():
-        with _member(archive, array) as member:
-            headers[name] = _header(member)
+    headers = {name: _header_in(archive, array) for name, array in names.items()}
     size = sum(header.nbytes for header in headers.values())
     if size <= memory.whole:
         return []
@@ -98,6 +97,11 @@ def _read_in_rows(path: DataFile, archive: zipfile.ZipFile, names: Mapping[str, 
 def _member(archive: zipfile.ZipFile, array: str) -> IO[bytes]:
     """The file of an array in an archive."""
     return archive.open(f"{array}.npy")
+
+
+def _header_in(archive: zipfile.ZipFile, array: str) -> _Header:
+    with _member(archive, array) as member:
+        return _header(member)
 
 
 def _rows(archive: zipfile.ZipFile, names: Mapping[str, str], memory: Memory) -> Iterator[Block]:
@@ -134,20 +138,29 @@ def read_npy(paths: Mapping[str, DataFile], graph: Graph, memory: Memory) -> Arr
 
 def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole: bool) -> Any:
     declared = graph.inputs[name]
-    kind = declared.type
     with faults_in(path, "an .npy file"), path.open("rb") as file:
         header = _header(file)
         if whole or not header.nbytes or not header.shape:
             file.seek(0)
             return as_input(name, np.load(file, allow_pickle=False), declared)
         header.require_rows(path, name)
-        if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
-            raise DataError(f"the file ends before its array of shape {header.shape} does", file=str(path))
-        array = Stored(StoredFile(file, str(path)), header.offset, header.shape, header.dtype, memory)
+        array = _stored(path, file, header, memory)
         if declared.categories:
             return spooled(({name: block} for block in blocks_of(array)), graph, memory)[name]
-        if array.dtype == kind.dtype:
-            return array
-        for block in blocks_of(array):  # each number must fit, before there is a training that meets one
-            as_input(name, block, declared)
-        return array.astype(kind.array_dtype)
+        return _in_declared_dtype(name, array, declared)
+
+
+def _stored(path: DataFile, file: IO[bytes], header: _Header, memory: Memory) -> Stored:
+    """The array of an .npy file, which stays there."""
+    if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
+        raise DataError(f"the file ends before its array of shape {header.shape} does", file=str(path))
+    return Stored(StoredFile(file, str(path)), header.offset, header.shape, header.dtype, memory)
+
+
+def _in_declared_dtype(name: str, array: Stored, declared: Input) -> Stored:
+    """An array in the dtype of its input; each number must fit, before there is a training that meets one."""
+    if array.dtype == declared.type.dtype:
+        return array
+    for block in blocks_of(array):
+        as_input(name, block, declared)
+    return array.astype(declared.type.array_dtype)

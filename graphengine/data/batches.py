@@ -70,6 +70,11 @@ class Segment:
         if not is_float and (array.ndim > 1 or array.dtype != np.float64):
             part: Iterable[Any] = array[start:stop]
             return part
+        return self._floats(name, start, stop)
+
+    def _floats(self, name: str, start: int, stop: int) -> list[float]:
+        """The numbers of an input that has one for each sample."""
+        array = self.arrays[name]
         if stop - start < self.count:
             return array[start:stop].reshape(-1).tolist()  # type: ignore[no-any-return]
         if name not in self._columns:  # the epochs of a small set come from the same numbers again and again
@@ -345,9 +350,10 @@ def rows_of(array: Any, chosen: Chosen) -> Any:
 
 def _sample_axis(name: str, array: Any, graph: Graph) -> str:
     declared, rank = graph.types[name].shape, np.ndim(array)
+    has_batch_axis = isinstance(next(iter(declared), None), str)
     if rank == len(declared):
-        return "batch" if declared and isinstance(declared[0], str) else "whole"
-    if rank == len(declared) + 1 and not (declared and isinstance(declared[0], str)):
+        return "batch" if has_batch_axis else "whole"
+    if rank == len(declared) + 1 and not has_batch_axis:
         return "sample"
     got = f"data for input '{name}' has shape {shape_text(np.shape(array))}"
     message = f"{got}; the declared shape is {shape_text(declared)}"

@@ -211,10 +211,7 @@ def _dtypes(path: DataFile | str, schema: Any, columns: Columns, graph: Graph) -
             kind = schema.field(column).type
             dtype = _dtype_for(declared, kind)
             if dtype.kind not in "biuf":
-                what = "units" if _dtype(kind).kind == "M" else "categories"
-                hint = f"declare the \"{what}\" of input '{name}'"
-                message = f"column '{column}' does not hold numbers, but {kind}"
-                raise DataError(message, code="GE503", hint=hint, file=str(path))
+                raise _no_numbers(path, name, column, kind)
             dtypes[Taken(column, name)] = _dtype_with_gaps(dtype) if declared.missing else dtype
     return dtypes
 
@@ -324,6 +321,13 @@ def _dates(column: Any) -> np.ndarray[Any, Any]:
     return dates
 
 
+def _no_numbers(path: DataFile | str, name: str, column: str, kind: Any) -> DataError:
+    """The error of a column of texts or dates for an input that declares neither."""
+    what = "units" if _dtype(kind).kind == "M" else "categories"
+    hint = f"declare the \"{what}\" of input '{name}'"
+    return DataError(f"column '{column}' does not hold numbers, but {kind}", code="GE503", hint=hint, file=str(path))
+
+
 def batch_by_input(batch: Any, columns: Columns, graph: Graph, bad: BadCells) -> Block:
     """Return columns of a batch of Arrow by input; `bad` gets the cells without a number, by their rows from 1.
 
@@ -353,11 +357,11 @@ def _of_lists(name: str, column: Any, shape: Sequence[Any], bad: BadCells) -> np
     valid = as_numpy(column.is_valid())
     if not valid.all():
         bad.add_missing(name, name, (np.flatnonzero(~valid) + 1).tolist())
-    flat, lengths = column.flatten(), optional("pyarrow.compute", "data").list_value_length(column.drop_null())
+    flat = column.flatten()
     sizes = [size if isinstance(size, int) else -1 if len(flat) else 1 for size in shape]
     if _dtype(flat.type).kind not in "biuf":
         raise DataError(f"the lists of column '{name}' hold {flat.type}, not numbers", code="GE503")
-    if flat.null_count or sizes.count(-1) > 1 or len(lengths.unique()) > 1:
+    if sizes.count(-1) > 1 or not _are_of_one_length(column):
         message = f"the lists of column '{name}' have missing values or different lengths"
         raise DataError(message, code="GE505", hint=f"give each row {shape_text(shape)} numbers")
     try:
@@ -368,6 +372,12 @@ def _of_lists(name: str, column: Any, shape: Sequence[Any], bad: BadCells) -> np
     found = np.zeros((len(valid), *lists.shape[1:]), lists.dtype)
     found[valid] = lists
     return found
+
+
+def _are_of_one_length(column: Any) -> bool:
+    """Whether the lists of a column have one length, and a value at each place."""
+    lengths = optional("pyarrow.compute", "data").list_value_length(column.drop_null())
+    return column.flatten().null_count == 0 and len(lengths.unique()) <= 1
 
 
 def _by_input(blocks: Iterable[Numbers], columns: Columns, graph: Graph) -> Iterator[Block]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from csv import Error
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -108,14 +108,19 @@ def _in_threads(function: Callable[[bytes], Block], items: Iterable[bytes], thre
             yield ahead.popleft().result()
 
 
+def _skip_header(file: IO[bytes] | gzip.GzipFile) -> None:
+    header = file.readline(SEGMENT)
+    line = header.removesuffix(b"\n").removesuffix(b"\r")
+    if line == header or not line.strip() or b"\r" in line:  # `csv_table` takes another line as the header
+        raise NotPlain
+
+
 def _segments(path: DataFile) -> Iterator[bytes]:
     """Yield the rows after the header in whole lines, which must be UTF-8."""
     with path.open("rb") as packed:
         file = gzip.GzipFile(fileobj=packed) if str(path).endswith(".gz") else packed
-        header, rest = file.readline(SEGMENT), b""
-        line = header.removesuffix(b"\n").removesuffix(b"\r")
-        if line == header or not line.strip() or b"\r" in line:  # `csv_table` takes another line as the header
-            raise NotPlain
+        _skip_header(file)
+        rest = b""
         while found := file.read(SEGMENT):
             end = found.rfind(b"\n") + 1
             if end:

@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
@@ -169,11 +169,16 @@ class Dialect:
         with suppress(csv.Error, OSError, DataError, UnicodeDecodeError), opened(path) as file:
             sample = list(itertools.islice(self._uncommented(iter(file.read(SAMPLE).splitlines())), 20))
             for separator in SEPARATORS.replace(self.separator, ""):
-                widths = {len(row) for row in csv.reader(sample, delimiter=separator) if row}
-                if len(widths) == 1 and widths != {1}:
+                if _separates(separator, sample):
                     mark = "\\t" if separator == "\t" else separator
                     return f'the columns seem to be separated by another mark: write "separator": "{mark}" {IN_SOURCE}'
         return None
+
+
+def _separates(separator: str, lines: Iterable[str]) -> bool:
+    """Whether a separator divides all lines into one number of cells, and into more than one."""
+    widths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+    return len(widths) == 1 and widths != {1}
 
 
 def _readable(reader: Any, path: DataFile) -> Iterator[list[str]]:

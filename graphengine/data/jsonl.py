@@ -5,6 +5,7 @@ The file is read line by line and given out in blocks.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -40,11 +41,7 @@ def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: 
     bad, size = BadCells(), 0
     wording = Wording(lambda key, _: f"key '{key}'", "is missing", "line", file=str(path))
     with path.open("rb") as file, reported(bad, graph, wording):
-        has_rows = False
-        for line, row in json_objects(file, path, memory.block):
-            if not has_rows:
-                _require_keys(row, keys, path)
-                has_rows = True
+        for line, row in _rows_with(keys, json_objects(file, path, memory.block), path):
             for name, key in keys.items():
                 value = _json_value(name, row.get(key), graph.inputs[name], path, line, key, bad)
                 if value is None:
@@ -57,8 +54,6 @@ def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: 
             if size >= memory.block:
                 yield _stacked(block, graph)
                 size = 0
-        if not has_rows:
-            raise DataError("the file has no rows", file=str(path))
         if size:
             yield _stacked(block, graph)
 
@@ -100,6 +95,17 @@ def _strict(text: bytes, path: DataFile, line: int) -> Any:
 
 
 _LONG = re.compile(rb"\d{19}")
+
+
+def _rows_with(
+    keys: Mapping[str, str], rows: Iterator[tuple[int, dict[str, Any]]], path: DataFile
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file, of which there must be one, and the first must have the keys."""
+    first = next(rows, None)
+    if first is None:
+        raise DataError("the file has no rows", file=str(path))
+    _require_keys(first[1], keys, path)
+    return itertools.chain([first], rows)
 
 
 def _require_keys(row: Mapping[str, Any], keys: Mapping[str, str], path: DataFile) -> None:

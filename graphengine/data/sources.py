@@ -19,6 +19,7 @@ from graphengine.errors import DataError, InputError, Problem
 from graphengine.ir.binding import NO_COLUMNS, Columns, as_inputs, by_input
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.mappings import without
 from graphengine.ops.numbers import all_finite
 from graphengine.ops.shapes import dtype_name
 
@@ -67,7 +68,7 @@ def given_data(data: Any, graph: Graph, columns: Columns = NO_COLUMNS) -> Arrays
         _require_dtype(name, array, graph)
     if not stored:
         return as_inputs(graph, given)  # which still knows what a table lacks
-    return {**as_inputs(graph, {name: value for name, value in given.items() if name not in stored}), **stored}
+    return {**as_inputs(graph, without(given, stored)), **stored}
 
 
 def _require_dtype(name: str, array: Stored, graph: Graph) -> None:

@@ -21,6 +21,7 @@ from graphengine.fit.statistics import Fit
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, part_for
 from graphengine.ir.nodes import GraphNode, free_name
+from graphengine.mappings import only
 from graphengine.transform.directional import directional, transposed_product
 from graphengine.transform.path import differentiable_toward
 
@@ -70,10 +71,8 @@ class BandSubject:
 
     def jacobian(self, value: str) -> Matrix:
         """The derivatives of a value with respect to the trainable parameters: a row for each number of the value."""
-        part = part_for(self.graph, {"value": value})
-        shapes = {name: np.shape(self.given[name]) for name in part.inputs}
-        part = part.with_sizes(bind_sizes(shapes, part.types))
-        known = {name: each for name, each in {**self.values, **self.given}.items() if name in part.types}
+        part = self._part_for(value)
+        known = only({**self.values, **self.given}, part.types)
         weight, names = free_name("weight", part.types), list(part.trainable)
         directions = [free_name(f"{name}/direction", part.types) for name in names]
         try:
@@ -81,11 +80,21 @@ class BandSubject:
         except DifferentiationError:  # a node without a second derivative: a backward pass for each number instead
             return _by_rows(self.backend.compile(transposed_product(part, value, names, weight)), weight, part, known)
         still = {each: np.zeros_like(known[name]) for name, each in zip(names, directions, strict=True)}
-        known |= {**still, weight: _zero(part)}
-        columns = [
-            program.run({**known, direction: unit}) for direction in directions for unit in _units(still[direction])
-        ]
-        return np.stack([np.ravel(next(iter(column.values()))) for column in columns], axis=1).astype(np.float64)
+        return _by_columns(program, still, {**known, weight: _zero(part)})
+
+    def _part_for(self, value: str) -> Graph:
+        """The part of the graph that computes a value, with the sizes of the given inputs."""
+        part = part_for(self.graph, {"value": value})
+        shapes = {name: np.shape(self.given[name]) for name in part.inputs}
+        return part.with_sizes(bind_sizes(shapes, part.types))
+
+
+def _by_columns(program: Program, still: Mapping[str, Any], known: Mapping[str, Any]) -> Matrix:
+    """The derivatives along each direction of one number; `still` are the directions with zeros."""
+    columns = [
+        program.run({**known, **still, direction: unit}) for direction, zero in still.items() for unit in _units(zero)
+    ]
+    return np.stack([np.ravel(next(iter(column.values()))) for column in columns], axis=1).astype(np.float64)
 
 
 def _by_rows(program: Program, weight: str, part: Graph, known: Mapping[str, Any]) -> Matrix:
@@ -105,6 +114,15 @@ def _units(zero: Any) -> list[Any]:
     return [unit.reshape(np.shape(zero))[()] for unit in units]
 
 
+def _limits(name: str, estimate: Any, width: Any, outputs: Container[str]) -> dict[str, Any]:
+    """The limits of the band of an output, in its dtype."""
+    limits = {f"{name}_{LOWER}": estimate - width, f"{name}_{UPPER}": estimate + width}
+    for limit in limits:
+        if limit in outputs:
+            raise UsageError(f"the band of '{name}' has a limit '{limit}', and an output has this name")
+    return {limit: np.asarray(number, np.asarray(estimate).dtype) for limit, number in limits.items()}
+
+
 def with_bands(found: Mapping[str, Any], wanted: BandRequest, subject: BandSubject, *, asked: bool) -> dict[str, Any]:
     """Outputs, each followed by the limits of its band, `NAME_lower` and `NAME_upper`, where it has one.
 
@@ -120,10 +138,7 @@ def with_bands(found: Mapping[str, Any], wanted: BandRequest, subject: BandSubje
         result[name] = estimate
         if _has_band(name, estimate, subject.graph, asked=asked) and _is_compared(name, wanted, subject.graph):
             width = half_width(wanted, subject.jacobian(subject.graph.outputs[name])).reshape(np.shape(estimate))
-            for side, limit in ((LOWER, estimate - width), (UPPER, estimate + width)):
-                if f"{name}_{side}" in subject.graph.outputs:
-                    raise UsageError(f"the band of '{name}' has a limit '{name}_{side}', and an output has this name")
-                result[f"{name}_{side}"] = np.asarray(limit, np.asarray(estimate).dtype)
+            result |= _limits(name, estimate, width, subject.graph.outputs)
     if len(result) == len(found):
         of = "depends on the parameters" if wanted.kind == "confidence" else "is what the residual compares with data"
         raise UsageError(f"no output here has a {wanted.kind} band: none of floating dtype {of}")
@@ -157,7 +172,7 @@ def compared_values(fit: Fit, graph: Graph) -> tuple[str, str] | None:
 
 def _sides_of(node: GraphNode, learned: Container[str]) -> tuple[str, str] | None:
     """The operand of a difference that does not depend on parameters and the one that does, if there is one each."""
-    names = [each for each in node.inputs if isinstance(each, str)]
+    names = node.references
     fixed, curves = [each for each in names if each not in learned], [each for each in names if each in learned]
     return (fixed[0], curves[0]) if len(fixed) == len(curves) == 1 else None
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.errors import UsageError
+from graphengine.fit.determination import coordinates_in
 from graphengine.fit.least_squares import minimized
 from graphengine.fit.problems import Loss, SumOfSquares
 from graphengine.fit.quadratic import Matrix, Vector
@@ -81,7 +82,7 @@ def _percentiles(estimates: Matrix) -> Matrix:
 
 
 def _by_name(fit: Fit, numbers: Vector) -> dict[str, float]:
-    flat = {name for part in fit.undetermined for name in part.parameters}
+    flat = coordinates_in(fit.undetermined)
     named = zip(fit.coordinates, numbers.tolist(), strict=True)
     return {name: float("nan") if name in flat else number for name, number in named}
 

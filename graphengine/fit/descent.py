@@ -182,5 +182,4 @@ class Descent:
         self._limited = self._limited + 1 if limited else 0
         self._last = length if best.is_exact or not limited else np.inf
         if asked:
-            self._wait = PATIENCE if best.is_exact else 2 * self._wait
-            self._slow = self._wait if best.is_exact else 0
+            self._wait, self._slow = (PATIENCE, PATIENCE) if best.is_exact else (2 * self._wait, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -117,6 +117,11 @@ def _one_sided(found: Determination, model: Quadratic, variance: float, place: i
 
 
 # ---------------------------------------------------------------- what is left open, in words
+
+
+def coordinates_in(parts: Iterable[Undetermined]) -> set[str]:
+    """Return the coordinates that the data do not determine, of all parts together."""
+    return set().union(*[part.parameters for part in parts])
 
 
 def undetermined(names: Sequence[str], flat: Matrix) -> tuple[Undetermined, ...]:

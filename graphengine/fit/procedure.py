@@ -12,6 +12,7 @@ import numpy as np
 
 from graphengine.errors import DivergenceError, UsageError
 from graphengine.fit.bootstrap import BootstrapRequest, bootstrap
+from graphengine.fit.determination import coordinates_in
 from graphengine.fit.profile import Interval, MinimumProfile, MissedError, quantiles
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start, numbered, starting_points
@@ -173,7 +174,7 @@ def profiles(solver: SolverTrainer, reach: float) -> dict[str, list[tuple[float,
         GE801 as `profile_of`, or if the values are no minimum.
     """
     fit = fit_of(solver)
-    profile, flat = profile_of(solver, fit), {name for part in fit.undetermined for name in part.parameters}
+    profile, flat = profile_of(solver, fit), coordinates_in(fit.undetermined)
     determined = [(place, name) for place, name in enumerate(fit.coordinates) if name not in flat]
     try:
         return {name: profile.curve(place, reach, POINTS) for place, name in determined}
@@ -192,7 +193,7 @@ def intervals(solver: SolverTrainer, fit: Fit, levels: Sequence[float]) -> dict[
     if not levels:
         return {}
     profile, found = profile_of(solver, fit), quantiles(levels, fit.freedom_of_errors)
-    open_ends = {name for part in fit.undetermined for name in part.parameters}
+    open_ends = coordinates_in(fit.undetermined)
     return {
         level: {
             name: _open(solver, place) if name in open_ends else profile.interval(place, quantile)

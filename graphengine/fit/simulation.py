@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,14 +56,19 @@ def likelihood_terms(nodes: Iterable[Mapping[str, Any]], graph: Graph, loss: str
         GE801 if there are none, or their data do more than to be compared.
     """
     used = reachable(graph.nodes, {graph.value_name(loss)})
-    calls = {call for node in used for call in enclosing(node.id)}
-    terms = [_term(node, graph) for node in nodes if node["op"].startswith(DOMAIN) and node["id"] in calls]
+    terms = [_term(node, graph) for node in _likelihoods(nodes, used)]
     found = tuple(term for term in terms if term.data in graph.inputs)
     if not found:
         raise UsageError(f"the loss '{loss}' has no likelihood from which data can be drawn", hint=HINT)
     for term in found:
         _require_own_data(term, used)
     return found
+
+
+def _likelihoods(nodes: Iterable[Mapping[str, Any]], used: Iterable[GraphNode]) -> list[Mapping[str, Any]]:
+    """The calls of likelihoods in a document of which nodes are used."""
+    calls = set(chain.from_iterable(enclosing(node.id) for node in used))
+    return [node for node in nodes if node["op"].startswith(DOMAIN) and node["id"] in calls]
 
 
 def _require_own_data(term: Term, nodes: Iterable[GraphNode]) -> None:

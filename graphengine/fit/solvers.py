@@ -133,6 +133,11 @@ class LeastSquares(SolverWithMatrix):
     robust: Literal["huber", "soft_l1", "cauchy"] | None = None
     robust_scale: Positive = 1.0
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the residuals have standard deviations, or weights."""
+        return self.sigma is not None or self.weights is not None
+
     def minimize(self, problem: Minimization, start: Vector) -> bool:
         """Minimize the sum of squares, which is what the problem descends on."""
         return problem.descend(start)

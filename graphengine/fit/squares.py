@@ -26,7 +26,7 @@ class Weighted(NamedTuple):
 def weighted_residual(graph: Graph, options: LeastSquares) -> Weighted:
     """The residual whose plain squares a fit adds up, recorded in the graph where it is weighted."""
     residual = graph.value_name(options.residual)
-    if options.sigma is None and options.weights is None:
+    if not options.is_weighted:
         return Weighted(graph, residual)
     recorder = Recorder(graph)
     recorder.enter(f"{residual}/weighted")

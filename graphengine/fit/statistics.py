@@ -26,6 +26,7 @@ from graphengine.fit.quadratic import Matrix, Quadratic, Vector
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import producers_of
 from graphengine.training.history import History
 from graphengine.transform.path import differentiable_toward
 
@@ -275,7 +276,7 @@ def _root_weights(solver: SolverTrainer, count: int) -> Vector:
     """What each residual of the file is multiplied by: 1 / sigma, or the root of the weights."""
     options = solver.options
     assert options is not None
-    if options.sigma is None and options.weights is None:
+    if not options.is_weighted:
         return np.ones(count)
     graph = solver.objective.graph
     shape: Any = graph.types[graph.value_name(options.residual)].shape
@@ -333,8 +334,8 @@ def target_of(graph: Graph, residual: str) -> str | None:
 
 def _compared_by(graph: Graph, residual: str) -> list[str]:
     """The values that a residual is the difference of; none if it is no difference."""
-    differences = [node for node in graph.nodes if node.id == residual and node.op == "sub"]
-    return [operand for node in differences for operand in node.inputs if isinstance(operand, str)]
+    node = producers_of(graph.nodes).get(residual)
+    return list(node.references) if node is not None and node.op == "sub" else []
 
 
 def _r2(
