@@ -379,14 +379,14 @@ def test_keys_typed_into_a_field_move_nothing(opened, single):
 @pytest.mark.parametrize(
     ("nodes", "dtype", "reason"),
     [
-        ({"l": ("lgamma", ["w"]), "loss": ("square", ["l"])}, "float64", "the page does not compute digamma, lgamma"),
+        ({"l": ("lgamma", ["w"]), "loss": ("square", ["l"])}, "float64", "the page cannot compute digamma, lgamma"),
         ({"loss": ("square", ["w"])}, "float32", "the page computes with float64, and the model has float32"),
     ],
 )
 def test_a_model_that_the_page_does_not_compute_says_so_in_one_line(opened, nodes, dtype, reason):
     content = document(nodes, {"loss": "loss"}, parameters={"w": 1.5}, training=training(), dtype=dtype)
     page = opened(page_of(ge.Model.from_dict(content)))
-    assert page.locator("#live").inner_text().strip() == f"The numbers of this page cannot be edited: {reason}."
+    assert page.locator("#live").inner_text().strip() == f"The numbers on this page cannot be edited: {reason}."
     assert page.locator("#live input:visible, #live button:visible").count() == 0
     assert "1.5" in page.locator(".value").all_text_contents()
 
@@ -394,7 +394,7 @@ def test_a_model_that_the_page_does_not_compute_says_so_in_one_line(opened, node
 def test_a_loop_is_played_and_not_computed(opened):
     page = opened(page_of(savings(), {"paid": PAID}))
     assert page.locator("#unedited").inner_text() == (
-        "The numbers of this page cannot be edited: the page does not compute scan."
+        "The numbers on this page cannot be edited: the page cannot compute scan."
     )
     assert any("step 1 of" in text for text in shown(page)[2])
 

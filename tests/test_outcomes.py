@@ -55,7 +55,7 @@ def test_the_confusion_matrix_of_several_classes_counts_predictions(index):
     predicted = np.argmax(probabilities, axis=1)
     title, *cells = gauges["confusion"].marks[index]["t"]
     assert [int(cell) for cell in cells] == counted(data["y"].tolist(), predicted.tolist(), 3)
-    assert title == f"{(predicted == data['y']).sum()} of 150 right"
+    assert title == f"{(predicted == data['y']).sum()} of 150 correct"
 
 
 def test_the_predictions_of_two_classes_are_their_probabilities():
@@ -117,7 +117,7 @@ def test_the_boundary_of_a_plane_is_its_line(separate):
     for a, b in ends:
         u, v = low[0] + (float(a) - LEFT) / across, low[1] + (HEIGHT - BOTTOM - float(b)) / up
         assert abs(1.5 * u - 2.0 * v + 0.25) < 1.5 / across + 2.0 / up, "within a pixel"
-    assert gauges["confusion"].marks[0]["t"][0] == "40 of 40 right"
+    assert gauges["confusion"].marks[0]["t"][0] == "40 of 40 correct"
 
 
 def test_targets_of_zero_and_one_are_classes_whatever_the_loss():
@@ -136,7 +136,7 @@ def test_the_predicted_class_is_the_one_that_the_loss_means(op, above):
     if op == "hinge":
         content["data"]["d"]["values"]["y"] = [2 * each - 1 for each in content["data"]["d"]["values"]["y"]]
     _, gauges = gauges_of(ge.Model.from_dict(content))
-    assert gauges["confusion"].marks[0]["t"][0] == "40 of 40 right"
+    assert gauges["confusion"].marks[0]["t"][0] == "40 of 40 correct"
 
 
 @pytest.mark.parametrize("name", ["misra1a", "linreg"])
@@ -199,7 +199,7 @@ def test_hostile_names_of_classes_stay_texts(opened):
     html = page_of(ge.Model.from_dict(content))
     assert "\u202e" not in html
     page = opened(html)
-    assert page.locator(".confusion .count").first.text_content() == "2 of 2 right"
+    assert page.locator(".confusion .count").first.text_content() == "2 of 2 correct"
     assert page.locator("img").count() == 0
     assert page.locator(".confusion .y").all_text_contents()[0].startswith("<img src")
 

@@ -411,7 +411,7 @@ def test_an_array_says_how_many_numbers_rise_and_fall():
         training=training(),
     )
     (update,) = trace(ge.Model.from_dict(content)).training.updates
-    assert update.why == "Of the 3 numbers of w, 1 rise, 1 fall, 1 stay."
+    assert update.why == "Numbers of w: 1 rises, 1 falls, 1 stays."
 
 
 # ---------------------------------------------------------------- for people, for machines

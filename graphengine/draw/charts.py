@@ -159,14 +159,15 @@ def dots(frame: Axes, points: Sequence[Point], series: int = 0) -> Iterator[str]
 
 
 def legend(title: str, names: Sequence[str]) -> Iterator[str]:
-    """The names of series in their colors, after the title, as many as there is room for."""
-    x = LEFT + 7 * len(title) + 14
+    """The names of series in their colors, after the title: as many as there is room for, and "…" for the rest."""
+    x, stop = LEFT + 7 * len(title) + 12, WIDTH - RIGHT - 54
     for series, name in enumerate(names):
-        end = x + round(6.8 * len(name))
-        if end > WIDTH - RIGHT - 54:
+        end, room = x + round(6.4 * len(name)), 14 if series + 1 < len(names) else 0
+        if end + room > stop:
+            yield f'<text class="tick" x="{x}" y="16">…</text>'
             return
         yield f'<text class="tick key s{series}" x="{x}" y="16">{markup(name)}</text>'
-        x = end + 12
+        x = end + 10
 
 
 def thinned(points: Sequence[Point], most: int = 300) -> list[Point]:

@@ -105,7 +105,7 @@ def _fit(model: Model, film: Film) -> Gauge | None:
     if scatter is None:
         return None
     curves = [curve(model, scatter, shot.given) for shot in film.frames]
-    frame = axes(f"{scatter.output} and {scatter.y}", [*scatter.points, *curves[-1]], scatter.x)
+    frame = axes(f"{scatter.output} and {scatter.y}", [*scatter.points, *_among(scatter.points, curves[-1])], scatter.x)
     elements = (*frame.elements(), *dots(frame, thinned(scatter.points)), cut_off('<path class="line s1 drawn"/>'))
     follows: dict[str, Any] = {
         "x": frame.x,
@@ -115,6 +115,12 @@ def _fit(model: Model, film: Film) -> Gauge | None:
     }
     follows |= {"grid": [x for x, _ in curves[-1]], "outside": BEYOND}
     return Gauge("fit", elements, tuple({"d": frame.path(one, BEYOND)} for one in curves), follows)
+
+
+def _among(points: Sequence[Point], curve: Sequence[Point]) -> list[Point]:
+    """The part of a curve over the range of points: beyond it a curve may grow without bound."""
+    xs = [x for x, _ in points]
+    return [(x, y) for x, y in curve if min(xs) <= x <= max(xs)]
 
 
 def _landscape(model: Model, film: Film) -> Gauge | None:

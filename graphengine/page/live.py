@@ -58,7 +58,7 @@ def _beyond(model: Model, film: Film) -> str | None:
     numbers = sum(map(np.size, only(film.frames[0].given, graph.sources).values()))
     for node in graph.nodes:
         if bodies_of(node.node):
-            return f"the page does not compute {node.op}"
+            return f"the page cannot compute {node.op}"
     if len(graph.nodes) > MAX_NODES:
         return f"the model has {len(graph.nodes)} nodes; at most {MAX_NODES} are computed here"
     if numbers > MAX_NUMBERS:

@@ -113,7 +113,7 @@ class LiveTrace:
         place = Hole("why", len(self.reasons))
         if old.ndim:
             self.reasons.append({"old": self.number(old.name), "new": self.number(new.name)})
-            return of_numbers(name, math.prod(old.type.shape), str(place))
+            return of_numbers(name, str(place))
         aim = aim_of(traced, name, self._product)
         movement = Movement(name, traced.of, self.show(old), self.show(new), gradient, aim)
         numbers = {key: _number_of(getattr(movement, key)) for key in ("old", "new", "gradient")}

@@ -25,9 +25,9 @@ from graphengine.page.outcomes import (
     confusion,
     plane_of,
     probabilities,
-    right_classes,
     scored,
     target_of,
+    true_classes,
 )
 from graphengine.traces.summary import number_text
 
@@ -54,34 +54,34 @@ def _of_classes(model: Model, film: Film, classes: Classes) -> Iterator[Gauge]:
     evaluate = FilmValues(model, film)
     names = [classes.scores, classes.targets]
     found = [evaluate(shot.given, names) for shot in film.frames]
-    right = right_classes(classes, found[0][1])
+    true = true_classes(classes, found[0][1])
     rows = [scored(classes, scores) for scores, _ in found]
-    if not _are_scored(classes, right, rows):
+    if not _are_scored(classes, true, rows):
         return
-    yield _predictions(classes, right, rows)
-    yield _confusion(classes, right, rows)
+    yield _predictions(classes, true, rows)
+    yield _confusion(classes, true, rows)
     if plane := plane_of(model, film, classes.scores):
         fields = [scored(classes, evaluate(shot.given, names[:1], [plane.batch])[0]) for shot in film.frames]
-        yield _boundary(classes, right, plane, fields)
+        yield _boundary(classes, true, plane, fields)
 
 
-def _are_scored(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> bool:
+def _are_scored(classes: Classes, true: Matrix, rows: Sequence[Matrix]) -> bool:
     """Whether each sample has a class that there is, and scores."""
-    return right.min() >= 0 and right.max() < len(classes.names) and {*map(len, rows)} == {len(right)}
+    return true.min() >= 0 and true.max() < len(classes.names) and {*map(len, rows)} == {len(true)}
 
 
-def _predictions(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> Gauge:
-    """The probability of class 1 of two classes, of the right class of several; a point for each sample."""
-    count, step = len(right), -(-len(right) // MOST_POINTS)
+def _predictions(classes: Classes, true: Matrix, rows: Sequence[Matrix]) -> Gauge:
+    """The probability of class 1 of two classes, or of the true class of several: a point for each sample."""
+    count, step = len(true), -(-len(true) // MOST_POINTS)
     binary = len(classes.names) == 2
-    chosen = np.ones_like(right) if binary else right
-    title = f"probability of {classes.names[1]}" if binary else "probability of the right class"
+    chosen = np.ones_like(true) if binary else true
+    title = f"probability of {classes.names[1]}" if binary else "probability of the true class"
     frame = axes(title, [(1.0, 0.0), (float(max(count, 2)), 1.0)], "sample")
 
     def points(scores: Matrix) -> dict[str, Any]:
         heights = probabilities(scores)[np.arange(count), chosen]
         each = [
-            [(n + 1.0, float(heights[n])) for n in range(0, count, step) if right[n] == k]
+            [(n + 1.0, float(heights[n])) for n in range(0, count, step) if true[n] == k]
             for k in range(scores.shape[1])
         ]
         return {"p": [_dots(frame, one) for one in each]}
@@ -101,13 +101,13 @@ def _dots(frame: Axes, points: Sequence[Point]) -> str:
     return "".join(f"M{x:.0f} {y:g}h0" for x, y in map(frame.at, points))
 
 
-def _confusion(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> Gauge:
+def _confusion(classes: Classes, true: Matrix, rows: Sequence[Matrix]) -> Gauge:
     """How many samples of each class are predicted as each class."""
     names, count = classes.names, len(classes.names)
     width, height = (WIDTH - LEFT - RIGHT) / count, (HEIGHT - TOP - BOTTOM) / count
     elements = [
         f'<text class="name count" x="{LEFT}" y="16"></text>',
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="16">↓ right, → predicted</text>',
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="16">↓ true, → predicted</text>',
     ]
     for row, name in enumerate(names):
         y, x = TOP + row * height, LEFT + row * width
@@ -120,10 +120,10 @@ def _confusion(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> Gauge
             elements.append(f'<text class="tick x count" x="{middle:g}" y="{y + height / 2 + 4:g}"></text>')
 
     def cells(scores: Matrix) -> dict[str, Any]:
-        counts = confusion(right, np.argmax(scores, axis=-1), count)
+        counts = confusion(true, np.argmax(scores, axis=-1), count)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         shades = SHARES[0] + (SHARES[1] - SHARES[0]) * shares
-        title = f"{int(np.trace(counts))} of {len(right)} right"
+        title = f"{int(np.trace(counts))} of {len(true)} correct"
         return {
             "t": [title, *map(str, counts.ravel().tolist())],
             "o": [round(shade, 2) for shade in shades.ravel().tolist()],
@@ -132,13 +132,13 @@ def _confusion(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> Gauge
     return Gauge("confusion", tuple(elements), tuple(map(cells, rows)))
 
 
-def _boundary(classes: Classes, right: Matrix, plane: Plane, fields: Sequence[Matrix]) -> Gauge:
+def _boundary(classes: Classes, true: Matrix, plane: Plane, fields: Sequence[Matrix]) -> Gauge:
     """The samples in the plane of two inputs, and the line where the predicted class changes."""
     ends = [(float(plane.xs[0]), float(plane.ys[0])), (float(plane.xs[-1]), float(plane.ys[-1]))]
     frame = axes(f"boundary: {plane.names[1]} over {plane.names[0]}", ends)
-    step = -(-len(right) // MOST_POINTS)
+    step = -(-len(true) // MOST_POINTS)
     samples = [
-        (int(right[n]), (float(plane.points[n, 0]), float(plane.points[n, 1]))) for n in range(0, len(right), step)
+        (int(true[n]), (float(plane.points[n, 0]), float(plane.points[n, 1]))) for n in range(0, len(true), step)
     ]
     drawn = []
     for number in range(len(classes.names)):
@@ -149,7 +149,7 @@ def _boundary(classes: Classes, right: Matrix, plane: Plane, fields: Sequence[Ma
         grids = [_margin(scores, number).reshape(len(plane.ys), -1) for number in range(1, scores.shape[1])]
         pieces = [piece for grid in grids for piece in zero_lines(plane.xs, plane.ys, grid)]
         pixels = [(*frame.at(start), *frame.at(end)) for start, end in pieces]
-        return {"d": "".join(f"M{a:.0f} {b:.0f}L{c:.0f} {d:.0f}" for a, b, c, d in pixels)}
+        return {"d": "".join(f"M{a:g} {b:g}L{c:g} {d:g}" for a, b, c, d in pixels)}
 
     return Gauge("boundary", (*frame.elements(), *drawn, '<path class="edge drawn"/>'), tuple(map(boundary, fields)))
 

@@ -1,4 +1,4 @@
-"""What the predictions of a film come to in each frame: classes that are right or wrong, residuals of a fit."""
+"""What the predictions of a film come to in each frame: classes that are correct or wrong, residuals of a fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Matrix: TypeAlias = np.ndarray[Any, Any]
 
 
 class Classes(NamedTuple):
-    """The values of a model that score classes and say which is right, and the names of the classes."""
+    """The values of a model that score classes and name the true one, and the names of the classes."""
 
     op: str
     scores: str
@@ -100,8 +100,8 @@ def scored(classes: Classes, scores: Matrix) -> Matrix:
     return np.stack([np.zeros_like(flat), 2 * flat if classes.op == "hinge" else flat], axis=-1)
 
 
-def right_classes(classes: Classes, targets: Matrix) -> Matrix:
-    """Return the index of the class that is right, for each sample."""
+def true_classes(classes: Classes, targets: Matrix) -> Matrix:
+    """Return the index of the true class of each sample."""
     if classes.op not in SEVERAL:
         above: Matrix = np.ravel(targets) > (0 if classes.op == "hinge" else 0.5)
         return above.astype(int)
@@ -119,9 +119,9 @@ def probabilities(scores: Matrix) -> Matrix:
     return shares
 
 
-def confusion(right: Matrix, predicted: Matrix, count: int) -> Matrix:
+def confusion(true: Matrix, predicted: Matrix, count: int) -> Matrix:
     """Return how many samples of each class (rows) are predicted as each class (columns)."""
-    return np.bincount(right * count + predicted, minlength=count * count).reshape(count, count)
+    return np.bincount(true * count + predicted, minlength=count * count).reshape(count, count)
 
 
 class Plane(NamedTuple):

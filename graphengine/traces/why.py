@@ -57,12 +57,12 @@ def why_moved(trace: GraphTrace, name: str, old: Any, new: Any, gradient: ShownV
 
 def _why_array(name: str, step: Any) -> str:
     counts = {"rise": (step > 0).sum(), "fall": (step < 0).sum(), "stay": (step == 0).sum()}
-    return of_numbers(name, step.size, ", ".join(f"{count} {word}" for word, count in counts.items() if count))
+    return of_numbers(name, ", ".join(f"{n} {word}s" if n == 1 else f"{n} {word}" for word, n in counts.items() if n))
 
 
-def of_numbers(name: str, size: int, counts: str) -> str:
+def of_numbers(name: str, counts: str) -> str:
     """How many numbers of an array rise, fall and stay."""
-    return f"Of the {size} numbers of {name}, {counts}."
+    return f"Numbers of {name}: {counts}."
 
 
 def case_of(movement: Movement) -> str:

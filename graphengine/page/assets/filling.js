@@ -72,5 +72,5 @@ function counted(before, after) {
   const steps = [...after].map((number, index) => Math.sign(number - before[index]));
   const words = { rise: 1, fall: -1, stay: 0 };
   const counts = Object.entries(words).map(([word, sign]) => [steps.filter((step) => step === sign).length, word]);
-  return counts.filter(([count]) => count).map(([count, word]) => `${count} ${word}`).join(", ");
+  return counts.filter(([count]) => count).map(([count, word]) => `${count} ${word}${count === 1 ? "s" : ""}`).join(", ");
 }

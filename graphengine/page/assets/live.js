@@ -6,7 +6,7 @@ import { followed } from "./follow.js";
 import { editable, numberText, parsed } from "./numbers.js";
 import { missing, run } from "./program.js";
 
-const reason = live.reason ?? (missing.length ? `the page does not compute ${missing.join(", ")}` : failure());
+const reason = live.reason ?? (missing.length ? `the page cannot compute ${missing.join(", ")}` : failure());
 const fields = [];
 const WIDE = 6; // an array of more numbers gets a field of several lines
 
@@ -28,7 +28,7 @@ function failure() {
 
 export function startLive(shown) {
   one("#unedited").hidden = reason === null;
-  one("#unedited").textContent = `The numbers of this page cannot be edited: ${reason}.`;
+  one("#unedited").textContent = `The numbers on this page cannot be edited: ${reason}.`;
   one("#editor").hidden = reason !== null;
   if (reason !== null) return;
   live.sources.forEach(([name, role, shape, kind], index) => {
