@@ -42,12 +42,12 @@ class _Pruning:
             return value
         members = list(itertools.chain.from_iterable(map(members_of, places)))
         if isinstance(value, list):
-            kinds = [get_args(each)[0] for each in members if get_origin(each) in (list, tuple, Sequence)]
+            kinds = [kind for kind, *_ in _arguments(members, list, tuple, Sequence)]
             return self._list(value, kinds) if kinds else value
         return self._keyed(value, members)
 
     def _keyed(self, value: dict[str, Any], members: Sequence[Any]) -> dict[str, Any]:
-        tables = [get_args(each) for each in members if get_origin(each) is dict]
+        tables = _arguments(members, dict)
         documents = [fields_of(each) for each in members if is_document(each)]
         if bool(tables) == bool(documents):
             return value
@@ -116,6 +116,11 @@ class _Pruning:
         except ValidationError:
             return False
         return True
+
+
+def _arguments(kinds: Iterable[Any], *origins: Any) -> list[tuple[Any, ...]]:
+    """The arguments of those generic types that are made of one of the `origins`."""
+    return [get_args(each) for each in kinds if get_origin(each) in origins]
 
 
 def _of_type(kind: Any, documents: Sequence[dict[Any, Any]]) -> Sequence[dict[Any, Any]]:

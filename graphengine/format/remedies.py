@@ -35,11 +35,15 @@ EXAMPLES = {
 
 def example(path: tuple[str | int, ...]) -> str | None:
     """How to write the value at a path of a model file, as a hint."""
-    path = path[2:] if path[:1] == ("functions",) and len(path) > 2 else path
+    path = _within_function(path)
     if path[2:3] == ("shape",) and len(path) == 4:
         return _SIZE
-    fitting = [f"write it like {text}" for places, text in EXAMPLES.items() if _fits(path, places)]
-    return fitting[0] if fitting else None
+    return next((f"write it like {text}" for places, text in EXAMPLES.items() if _fits(path, places)), None)
+
+
+def _within_function(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The path of a part of a function as from the function, which has sections as a file has; any other as it is."""
+    return path[2:] if path[:1] == ("functions",) and len(path) > 2 else path
 
 
 def _fits(path: tuple[str | int, ...], places: tuple[str, ...]) -> bool:

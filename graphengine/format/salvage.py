@@ -52,9 +52,12 @@ class Gaps:
 
     def hide(self, name: str, *sections: str) -> bool:
         """Whether a name that the sections do not have may be there all the same."""
-        if any(section in self.open or name in self.names.get(section, ()) for section in sections):
+        if any(self._hides(name, section) for section in sections):
             return True
         return self._around is not None and "functions" in sections and self._around.hide(name, "functions")
+
+    def _hides(self, name: str, section: str) -> bool:
+        return section in self.open or name in self.names.get(section, ())
 
     def known(self, *sections: str) -> list[str]:
         """The names in the sections of which it is not known what they mean: a hint may list them all the same."""
@@ -128,14 +131,20 @@ def _cut(content: Content, place: Place, gaps: Gaps) -> None:
         _cut_key(content, section, _INSTEAD)
 
 
-def _section(content: Content, section: str, inner: list[Any], gaps: Gaps, empty: Any) -> Any:
-    """The entries of a section; None if it is broken as a whole, and `empty` from now on."""
-    entries = content.get(section)
+_EMPTY: Mapping[str, Any] = {"nodes": [], "outputs": {HOLE: HOLE}, "opset_imports": {"core": 1}}
+"""What a section becomes that is broken as a whole; any other has no entries then."""
+
+
+def _cut_in_section(
+    section: str, cut: Callable[[Any, list[Any], Gaps], None], content: Content, inner: list[Any], gaps: Gaps
+) -> None:
+    """Cut a broken place out of the entries of a section, or all of them if it is broken as a whole."""
+    entries, empty = content.get(section), copy(_EMPTY.get(section, {}))
     if inner and type(entries) is type(empty):
-        return entries
-    content[section] = empty
-    gaps.open.add(section)
-    return None
+        cut(entries, inner, gaps)
+    else:
+        content[section] = empty
+        gaps.open.add(section)
 
 
 def _lose(gaps: Gaps, section: str, name: str) -> None:
@@ -145,12 +154,9 @@ def _lose(gaps: Gaps, section: str, name: str) -> None:
         gaps.open.add(section)
 
 
-def _cut_source(section: str, content: Content, inner: list[Any], gaps: Gaps) -> None:
-    entries = _section(content, section, inner, gaps, {})
-    if entries is None:
-        return
+def _cut_source(section: str, entries: Content, inner: list[Any], gaps: Gaps) -> None:
     name, *further = inner
-    entry = entries.get(name)
+    entry: Any = entries.get(name)
     key = further[0] if further and isinstance(entry, dict) else "shape"
     if key in ("shape", "dtype", "default"):
         entries.pop(name, None)
@@ -165,21 +171,20 @@ def _cut_dtype(content: Content, _: list[Any], gaps: Gaps) -> None:
     """Without the dtype of the file nothing is known of what has none of its own."""
     content.pop("dtype", None)
     for section in ("inputs", "parameters", "state"):
-        entries = content.get(section)
+        entries: Any = content.get(section)
         for name, entry in list(entries.items()) if isinstance(entries, dict) else ():
             if not isinstance(entry, dict) or "dtype" not in entry:
-                _cut_source(section, content, [name], gaps)
+                _cut_source(section, entries, [name], gaps)
 
 
 _IN_NODE = {"id": HOLE, "op": HOLE, "inputs": {HOLE: HOLE}, "attributes": {HOLE: HOLE}}
 """Values for keys of a node."""
 
 
-def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
+def _cut_node(nodes: list[Any], inner: list[Any], gaps: Gaps) -> None:
     from graphengine.format.positions import has_part
 
-    nodes = _section(content, "nodes", inner, gaps, [])
-    if nodes is None or not has_part(nodes, inner[0]):
+    if not has_part(nodes, inner[0]):
         return
     index, *further = inner
     if not isinstance(nodes[index], dict):
@@ -209,21 +214,14 @@ def _cut_key(holder: Content, key: Any, instead: Mapping[Any, Any]) -> None:
         holder.pop(key, None)
 
 
-def _cut_output(content: Content, inner: list[Any], gaps: Gaps) -> None:
-    if not inner or not isinstance(content.get("outputs"), dict):
-        gaps.open.add("outputs")
-        content["outputs"] = {HOLE: HOLE}
-    else:
-        content["outputs"].pop(inner[0], None)
-        content["outputs"][HOLE] = HOLE
-        _lose(gaps, "outputs", inner[0])
+def _cut_output(outputs: Content, inner: list[Any], gaps: Gaps) -> None:
+    outputs.pop(inner[0], None)
+    outputs[HOLE] = HOLE
+    _lose(gaps, "outputs", inner[0])
 
 
-def _cut_function(content: Content, inner: list[Any], gaps: Gaps) -> None:
+def _cut_function(functions: Content, inner: list[Any], gaps: Gaps) -> None:
     """What is broken in a function is cut out of it, and its calls are not judged any more."""
-    functions = _section(content, "functions", inner, gaps, {})
-    if functions is None:
-        return
     name, *further = inner
     _lose(gaps, "functions", name)
     if further and isinstance(functions.get(name), dict):
@@ -236,10 +234,7 @@ _IN_SOURCE = {"path": HOLE, "values": {}, "paths": {}}
 """Values for keys of a data source."""
 
 
-def _cut_data(content: Content, inner: list[Any], gaps: Gaps) -> None:
-    sources = _section(content, "data", inner, gaps, {})
-    if sources is None:
-        return
+def _cut_data(sources: Content, inner: list[Any], gaps: Gaps) -> None:
     name, *further = inner
     source = sources.get(name)
     if not isinstance(source, dict) or further[:1] in ([], ["type"]):
@@ -269,13 +264,17 @@ _IN_TRAINING: dict[Place, Any] = {
 
 def _cut_training(content: Content, inner: list[Any], gaps: Gaps) -> None:
     training = content.get("training")
-    if not inner or not isinstance(training, dict):
+    if inner and isinstance(training, dict):
+        _cut_in_training(training, *inner)
+    else:
         content.pop("training", None)
-        return
-    key, *further = inner
+
+
+def _cut_in_training(training: Content, key: Any, *further: Any) -> None:
+    """Cut a key out of the training section, or a part of what the key has."""
     holder = training.get(key)
     if key == "metrics":
-        _cut_metric(training, further)
+        _cut_metric(training, *further)
     elif not further or not isinstance(holder, dict):
         _cut_key(training, key, _in_training(()))
     elif key != "optimizer" or further[0] in ("type", "learning_rate"):
@@ -287,7 +286,7 @@ def _in_training(place: Place) -> dict[Any, Any]:
     return {path[-1]: value for path, value in _IN_TRAINING.items() if path[:-1] == place}
 
 
-def _cut_metric(training: Content, inner: list[Any]) -> None:
+def _cut_metric(training: Content, *inner: Any) -> None:
     """A metric keeps its name; if that is broken, it is not known which metrics can be monitored."""
     metrics = training.get("metrics")
     if inner and isinstance(metrics, dict):
@@ -301,21 +300,20 @@ def _cut_metric(training: Content, inner: list[Any]) -> None:
         training["early_stopping"]["monitor"] = "loss"
 
 
-def _cut_opsets(content: Content, inner: list[Any], gaps: Gaps) -> None:
-    if inner and isinstance(content.get("opset_imports"), dict):
-        content["opset_imports"][inner[0]] = 1
-    else:
-        gaps.open.add("opset_imports")
-        content["opset_imports"] = {"core": 1}
+def _cut_opset(imports: Content, inner: list[Any], _: Gaps) -> None:
+    imports[inner[0]] = 1
 
 
-_CUTS: dict[Any, Callable[[Content, list[Any], Gaps], None]] = {
+_IN_SECTIONS: dict[str, Callable[[Any, list[Any], Gaps], None]] = {
     **{section: partial(_cut_source, section) for section in VALUES},
-    "dtype": _cut_dtype,
-    "opset_imports": _cut_opsets,
+    "opset_imports": _cut_opset,
     "nodes": _cut_node,
     "outputs": _cut_output,
     "functions": _cut_function,
     "data": _cut_data,
+}
+_CUTS: dict[Any, Callable[[Content, list[Any], Gaps], None]] = {
+    **{section: partial(_cut_in_section, section, cut) for section, cut in _IN_SECTIONS.items()},
+    "dtype": _cut_dtype,
     "training": _cut_training,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from graphengine.format.documents import FunctionDocument, FunctionFile, ModelDocument
 from graphengine.format.kinds import SOLVERS
-from graphengine.mappings import without
+from graphengine.mappings import absent, picked, present, without
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS, Op
 
@@ -56,7 +56,7 @@ def _op_schema(op: Op) -> dict[str, Any]:
     """What a node of this op may have: its attributes, and its inputs by count or by name."""
     fields = op.cls.model_json_schema()
     attributes = {name: _or_reference(field) for name, field in fields.get("properties", {}).items()}
-    further: dict[str, Any] = {key: fields[key] for key in ("required", "$defs") if key in fields}
+    further = picked(fields, present(("required", "$defs"), fields))
     return {"description": op.docstring.summary, **_call_schema(op.signature, attributes, further)}
 
 
@@ -66,7 +66,7 @@ def _function_schema(function: FunctionDocument) -> dict[str, Any]:
     required = [name for name, each in function.attributes.items() if each.required]
     wanted = sum(not each.optional for each in function.inputs.values())
     signature = Signature(tuple(function.inputs), wanted, False, tuple(function.outputs), None)
-    call = _call_schema(signature, attributes, {"required": required} if required else {})
+    call = _call_schema(signature, attributes, _requiring(required))
     return {"description": function.description or "", **call}
 
 
@@ -77,9 +77,7 @@ def _attribute_schema(declared: Any) -> dict[str, Any]:
 
 def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
     """A field, or a reference to an attribute in a function; what describes the field to an editor stays in front."""
-    described: dict[str, Any] = {
-        key: field[key] for key in ("title", "description", "default", "examples") if key in field
-    }
+    described = picked(field, present(("title", "description", "default", "examples"), field))
     checked = without(field, described)
     return {**described, "anyOf": [checked, {"$ref": "#/$defs/AttributeReference"}]} if checked else field
 
@@ -93,7 +91,12 @@ def _call_schema(signature: Signature, attributes: dict[str, Any], further: dict
     fields = {"type": "object", "properties": attributes, "additionalProperties": False, **further}
     then: dict[str, Any] = {"properties": {"attributes": fields, "inputs": {"anyOf": [ordered, named]}}}
     required = ["inputs"] * (signature.required > 0) + ["attributes"] * ("required" in further)
-    return {**then, "required": required} if required else then
+    return {**then, **_requiring(required)}
+
+
+def _requiring(keys: list[str]) -> dict[str, Any]:
+    """What a schema says of the keys that an object must have; nothing if there are none."""
+    return {"required": keys} if keys else {}
 
 
 def _rule_schema(rule: FunctionFile) -> dict[str, Any]:
@@ -114,8 +117,8 @@ def _rule_schema(rule: FunctionFile) -> dict[str, Any]:
 def _solver_schema(name: str) -> dict[str, Any]:
     """The keys of an optimizer that is a solver."""
     schema = SOLVERS[name].model_json_schema()
-    properties = {key: value for key, value in schema["properties"].items() if key != "type"}
-    required = [key for key in schema["required"] if key != "type"]
+    properties = without(schema["properties"], ("type",))
+    required = absent(schema["required"], ("type",))
     return {
         "description": schema["description"],
         "properties": {"type": True, **properties},

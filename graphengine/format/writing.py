@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
+from graphengine.mappings import picked, present
 from graphengine.ops.numbers import encode_number
 
 LINE_WIDTH = 110
@@ -29,7 +31,7 @@ def model_as_dict(document: ModelDocument) -> dict[str, Any]:
     always = {"format": document.format, "format_version": document.format_version}
     order = [field.alias or name for name, field in ModelDocument.model_fields.items()]
     values |= always
-    return {key: values[key] for key in order if key in values}
+    return picked(values, present(order, values))
 
 
 def dump_json(value: Any) -> bytes:
@@ -59,15 +61,15 @@ def _elements(values: Any, indent: str) -> Iterator[str]:
     """Elements of an array: numbers side by side up to the line's width, anything else one a line."""
     room = 0
     for count, (item, text) in enumerate(zip(values, _atoms(values), strict=True)):
-        fits = text is not None and len(text) + 2 <= room
+        width = LINE_WIDTH if text is None else len(text) + 2
+        fits = width <= room
         if count:
             yield ", " if fits else f",\n{indent}"
         if not fits:
             room = LINE_WIDTH - len(indent)
-        room -= len(text or "") + 2
+        room -= width
         if text is None:
             yield from _render(item, indent)
-            room = 0
         else:
             yield text
 
@@ -113,10 +115,14 @@ def encode_array(value: Any) -> Any:
     array = np.asarray(value)
     if isinstance(value, (list, tuple)) and array.dtype.kind in "fO":  # of an integer beside a fraction NumPy makes one
         array = np.array(value, dtype=object)
-    if array.dtype == object or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+    if array.dtype == object or _has_non_finite(array):
         shown = np.array([_encoded(number) for number in array.ravel().tolist()], dtype=object)
         return shown.reshape(array.shape).tolist()
     return array.tolist()
+
+
+def _has_non_finite(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" and not np.isfinite(array).all()
 
 
 def _encoded(number: Any) -> Any:

@@ -88,9 +88,14 @@ def found_in(kind: type[Part], *trees: ast.AST) -> list[Part]:
 def imports_of(statement: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str | None]]:
     """Return what a statement imports, by the name that it gets here."""
     if isinstance(statement, ast.Import):
-        return {each.asname or each.name.partition(".")[0]: (each.name, None) for each in statement.names}
-    module = statement.module or ""
-    return {each.asname or each.name: (module, each.name) for each in statement.names}
+        return {_name_here(each): (each.name, None) for each in statement.names}
+    module = str(statement.module)
+    return {_name_here(each): (module, each.name) for each in statement.names}
+
+
+def _name_here(imported: ast.alias) -> str:
+    """Return the name that an import defines; that of a module in a package is the package's."""
+    return imported.asname or imported.name.partition(".")[0]
 
 
 class Borrowed:
@@ -273,11 +278,16 @@ def _constants(cls: type[Node], methods: Iterable[tuple[str, ast.FunctionDef]]) 
 
 def _assignments(cls: type[Node], name: str) -> list[tuple[str, ast.stmt]]:
     """What a class assigns to a name of its body."""
-    for base in (each for each in cls.__mro__ if issubclass(each, Node) and each is not Node):
+    for base in _own_classes(cls):
         for statement in _body(base):
             if name in _assigned_by(statement):
                 return [(base.__module__, statement)]
     return []
+
+
+def _own_classes(cls: type[Node]) -> list[type[Node]]:
+    """A node class and those above it that not all node classes have."""
+    return [each for each in cls.__mro__ if issubclass(each, Node) and each is not Node]
 
 
 def _assigned_by(statement: ast.stmt) -> list[str]:
@@ -298,10 +308,7 @@ class _Adapting(ast.NodeTransformer):
 
     def __init__(self, borrowed: Borrowed, module: str, statement: ast.AST) -> None:
         self._borrowed, self._module = borrowed, module
-        self._local: set[str] = set()
-        if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            self._local.update(each.id for each in found_in(ast.Name, statement) if _is_stored(each))
-            self._local.update(each.arg for each in found_in(ast.arg, statement))
+        self._local = _locals_of(statement)
         self._inner: dict[str, tuple[str, str | None]] = {}
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
@@ -343,6 +350,14 @@ class _Adapting(ast.NodeTransformer):
         if node.id in known.defined or node.id in known.imported:
             return ast.Name(self._borrowed.name_of(self._module, node.id), ast.Load())
         return node
+
+
+def _locals_of(statement: ast.AST) -> set[str]:
+    """The names of arguments and variables of a function; what is assigned at the top of a module is global."""
+    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        return set()
+    stored = {each.id for each in found_in(ast.Name, statement) if _is_stored(each)}
+    return stored.union(each.arg for each in found_in(ast.arg, statement))
 
 
 def _is_stored(name: ast.Name) -> bool:

@@ -7,7 +7,7 @@ arrays of the caller, who may give the same array for a source and for what repl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,20 +71,13 @@ class CFunction:
             yield from self.lines_of(each)
 
     def lines_of(self, instruction: Instruction) -> Iterator[str]:
-        """Yield the lines of one instruction; raises as `lines`."""
+        """Return the lines of one instruction; raises as `lines`."""
         _check_types(instruction)
         if not instruction.is_core or len(instruction.types) > 1:
             raise Unborrowed("only ops of one result are written in C")
-        if instruction.op == "constant":
-            self._constants[instruction.outputs[0]] = number(instruction.node.forward().item())
-        elif instruction.op in ALIASES:
-            yield from self._alias(instruction)
-        elif instruction.op in EXPRESSIONS:
-            yield from self._elementwise(instruction)
-        elif instruction.op in LOOPS:
-            yield from LOOPS[instruction.op](self, instruction)
-        else:
+        if instruction.op not in WRITERS:
             raise Unborrowed("this op is not written in C")
+        return WRITERS[instruction.op](self, instruction)
 
     # ------------------------------------------------------------ values
 
@@ -94,10 +87,13 @@ class CFunction:
 
     def array(self, value: str) -> str:
         """Return a value as a pointer to its first number."""
-        is_scalar = self._graph.types[value].shape == () and value not in self._sources
         if value in self._constants:
             raise Unborrowed("a constant has no array")
-        return f"&{self.name(value)}" if is_scalar else self.name(value)
+        return f"&{self.name(value)}" if self._is_variable(value) else self.name(value)
+
+    def _is_variable(self, value: str) -> bool:
+        """Whether a value is a variable; sources are arrays of the caller, also those of one number."""
+        return self._graph.types[value].shape == () and value not in self._sources
 
     def declared(self, value: str) -> str:
         """Return the declaration of the array of a value."""
@@ -114,9 +110,8 @@ class CFunction:
 
     def _place(self, value: str, index: str, *, real: bool) -> str:
         """One number of a value in memory."""
-        kind = self._graph.types[value]
-        cast = "(double)" if real and kind.array_dtype.kind == "i" else ""
-        place = "" if kind.shape == () and value not in self._sources else f"[{index}]"
+        cast = "(double)" if real and self._graph.types[value].array_dtype.kind == "i" else ""
+        place = "" if self._is_variable(value) else f"[{index}]"
         return f"{cast}{self.name(value)}{place}"
 
     def shape(self, operand: Any) -> tuple[Any, ...]:
@@ -125,14 +120,21 @@ class CFunction:
 
     # ------------------------------------------------------------ elements
 
-    def _alias(self, instruction: Instruction) -> Iterator[str]:
+    def constant(self, instruction: Instruction) -> Iterator[str]:
+        """Note the number of a constant, which is written where it is read."""
+        self._constants[instruction.outputs[0]] = number(instruction.node.forward().item())
+        return iter(())
+
+    def alias(self, instruction: Instruction) -> Iterator[str]:
+        """Yield the line that gives the numbers of an operand another name."""
         (output, (kind,)), source = (instruction.outputs[0], instruction.types), instruction.inputs[0]
         if kind.shape == ():
             yield f"const {c_type(kind)} {self.name(output)} = {self.element(source)};"
         else:
             yield f"const {c_type(kind)} *{self.name(output)} = {self.array(str(source))};"
 
-    def _elementwise(self, instruction: Instruction) -> Iterator[str]:
+    def elementwise(self, instruction: Instruction) -> Iterator[str]:
+        """Yield the loop that computes one number after the other, or the line for a single one."""
         output, kind = instruction.outputs[0], instruction.types[0]
         shape, shapes = kind.shape, list(map(self.shape, _used(instruction)))
         if shape == ():
@@ -425,3 +427,10 @@ LOOPS = {
     "argmin": argument,
 }
 """What writes an op that is no expression."""
+WRITERS: Mapping[str, Callable[[CFunction, Instruction], Iterator[str]]] = {
+    "constant": CFunction.constant,
+    **dict.fromkeys(ALIASES, CFunction.alias),
+    **dict.fromkeys(EXPRESSIONS, CFunction.elementwise),
+    **LOOPS,
+}
+"""What gives the lines of an op."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from graphengine.format.code.c_function import TYPES, CFunction, c_type, count_o
 from graphengine.format.code.folding import Unborrowed
 from graphengine.format.code.identifiers import Names, remark
 from graphengine.ir.graph import Graph
+from graphengine.mappings import absent, present
 from graphengine.ops.shapes import shape_text
 from graphengine.version import __version__
 
@@ -49,12 +51,17 @@ class CPart:
     carried: Mapping[str, str] = field(default_factory=dict)
     given: Sequence[str] = ()
 
-    @property
+    @cached_property
     def read_sources(self) -> list[str]:
         """The sources that it reads or gives, in the order of the graph."""
         read = set[Any]().union(self.graph.outputs.values(), self.carried.values())
         read.update(*[node.inputs for node in self.graph.nodes])
-        return [name for name in self.graph.sources if name in read]
+        return present(self.graph.sources, read)
+
+    @cached_property
+    def results(self) -> list[str]:
+        """The outputs that it writes but for those that replace sources."""
+        return absent(self.outputs, self.carried)
 
 
 @dataclass(frozen=True)
@@ -134,22 +141,19 @@ def _refused(part: CPart) -> Iterator[Problem]:
 
 def _function(part: CPart, prefix: str, remarks: Mapping[str, str]) -> str:
     graph, names = part.graph, Names(RESERVED, ascii_only=True)
-    sources = part.read_sources
-    outputs = [name for name in part.outputs if name not in part.carried]
-    arguments = ", ".join(_arguments(part, sources, outputs, names)) or "void"
-    function = CFunction(graph, names)
-    lines = [f"/* {part.title}", "", *_described(part, sources, outputs, names, remarks), " */"]
+    arguments = ", ".join(_arguments(part, names)) or "void"
+    lines = [f"/* {part.title}", "", *_described(part, names, remarks), " */"]
     lines += [f"void {prefix}_{part.name}({arguments}) {{"]
-    lines += [_boxed(c_type(graph.types[name]), names[name]) for name in part.given if name in sources]
-    body = _body(function, part, names, outputs)
-    lines += [f"    {line}" for line in [*_unread(sources, names, body), *body]]
+    lines += [_boxed(c_type(graph.types[name]), names[name]) for name in present(part.given, part.read_sources)]
+    body = _body(CFunction(graph, names), part, names)
+    lines += [f"    {line}" for line in [*_unread(part.read_sources, names, body), *body]]
     return "\n".join([*lines, "}", ""])
 
 
-def _arguments(part: CPart, sources: Sequence[str], outputs: Sequence[str], names: Names) -> list[str]:
+def _arguments(part: CPart, names: Names) -> list[str]:
     graph = part.graph
-    read = [_argument(name, part, names) for name in sources]
-    return read + [f"{c_type(graph.types[graph.outputs[name]])} *{names[f'out/{name}']}" for name in outputs]
+    read = [_argument(name, part, names) for name in part.read_sources]
+    return read + [f"{c_type(graph.types[graph.outputs[name]])} *{names[f'out/{name}']}" for name in part.results]
 
 
 def _unread(sources: Sequence[str], names: Names, body: Sequence[str]) -> list[str]:
@@ -162,10 +166,10 @@ def _boxed(kind: str, name: str) -> str:
     return f"    const {kind} {name}[1] = {{{name}_given}};"
 
 
-def _body(function: CFunction, part: CPart, names: Names, outputs: Sequence[str]) -> list[str]:
+def _body(function: CFunction, part: CPart, names: Names) -> list[str]:
     """The lines that compute values and write outputs and what is carried."""
     graph, body = part.graph, list(function.lines())
-    written = [(names[f"out/{name}"], graph.outputs[name]) for name in outputs]
+    written = [(names[f"out/{name}"], graph.outputs[name]) for name in part.results]
     replaced = [(names[source], graph.outputs[output]) for output, source in part.carried.items()]
     return [*body, *_written(function, graph, written, replaced)]
 
@@ -181,14 +185,12 @@ def _argument(name: str, part: CPart, names: Names) -> str:
     return f"{'' if name in part.carried.values() else 'const '}{c_type(kind)} *{names[name]}"
 
 
-def _described(
-    part: CPart, sources: Sequence[str], outputs: Sequence[str], names: Names, remarks: Mapping[str, str]
-) -> Iterator[str]:
-    for name in sources:
+def _described(part: CPart, names: Names, remarks: Mapping[str, str]) -> Iterator[str]:
+    for name in part.read_sources:
         about = remark(remarks.get(name))
         change = ", replaced" if name in part.carried.values() else ""
         yield f"   {names[name]}: {shape_text(part.graph.types[name].shape)}{change}{f', {about}' if about else ''}"
-    for name in outputs:
+    for name in part.results:
         yield f"   {names[f'out/{name}']}: {shape_text(part.graph.types[part.graph.outputs[name]].shape)}, result"
 
 
@@ -198,12 +200,17 @@ def _written(
     """Lines that write the results: first into arrays of their own, then over what they replace."""
     changed = [(target, value) for target, value in replaced if function.name(value) != target]
     kept = {value: f"kept_{place}" for place, (_, value) in enumerate(changed) if value in graph.sources}
+    yield from _copies(function, graph, kept)
+    for target, value in [*written, *changed]:
+        yield _assignment(function, target, value, kept.get(value), graph.types[value].shape)
+
+
+def _copies(function: CFunction, graph: Graph, kept: Mapping[str, str]) -> Iterator[str]:
+    """Lines that copy values, which may be replaced before they are written, to arrays of the names `kept`."""
     for value, copy in kept.items():
         size = max(1, count_of(graph.types[value].shape))
         yield f"static {c_type(graph.types[value])} {copy}[{size}];"
         yield f"memcpy({copy}, {function.name(value)}, sizeof {copy});"
-    for target, value in [*written, *changed]:
-        yield _assignment(function, target, value, kept.get(value), graph.types[value].shape)
 
 
 def _assignment(function: CFunction, target: str, value: str, copy: str | None, shape: Sequence[Any]) -> str:
