@@ -35,9 +35,7 @@ def heights_of(
     """The middle of each item, downwards from any height."""
     before, after = _neighbors(ties)
     offsets = [_offsets([heights[item] for item in layer], gap) for layer in layers]
-    middles: dict[ItemType, float] = {}
-    for layer, offset in zip(layers, offsets, strict=True):
-        middles.update((item, place - max(offset) / 2) for item, place in zip(layer, offset, strict=True))
+    middles = _centered(layers, offsets)
     forth, back = range(len(layers)), range(len(layers))[::-1]
     starting = without(after, before)
     for numbers, neighbors in [(forth, before), (back, after)] * SWEEPS + [(forth, before), (back, starting)]:
@@ -45,6 +43,14 @@ def heights_of(
             _level(middles, layers[number], offsets[number], neighbors)
     places = zip(chain.from_iterable(layers), chain.from_iterable(offsets), strict=True)
     return {item: floor(middles[item] - place + 0.5) + place for item, place in places}
+
+
+def _centered(layers: Sequence[Sequence[ItemType]], offsets: Sequence[Sequence[int]]) -> dict[ItemType, float]:
+    """The middle of each item where the middle of each layer is at 0."""
+    middles: dict[ItemType, float] = {}
+    for layer, offset in zip(layers, offsets, strict=True):
+        middles.update((item, place - max(offset) / 2) for item, place in zip(layer, offset, strict=True))
+    return middles
 
 
 def _level(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ def shape_labels(graph: Graph) -> Labeled:
 
 def above_and_below(panels: Sequence[Sequence[tuple[Any, Any]]]) -> tuple[list[list[Any]], list[list[Any]]]:
     """What is above and what is below each wire of each panel, apart from each other."""
-    above = [[label for label, _ in panel] for panel in panels]
-    return above, [[label for _, label in panel] for panel in panels]
+    above = [list(map(itemgetter(0), panel)) for panel in panels]
+    return above, [list(map(itemgetter(1), panel)) for panel in panels]
 
 
 def texts_of(labeled: Labeled) -> Callable[[Link], Iterable[str]]:
@@ -46,9 +47,13 @@ class TraceLabels:
         """The label of a link."""
         value = self.values.get(link.value)
         gradients = [self.products[use] for use in link.uses if use in self.products]
-        if link.leaves and link.value == self.trace.of:
+        if self.is_differentiated(link):
             gradients.append(ShownValue((), "float64", 1.0))
         return Label(value.label if value else "", _sum(gradients), off=not gradients)
+
+    def is_differentiated(self, link: Link) -> bool:
+        """Whether a link goes to an output of the differentiated value."""
+        return link.leaves and link.value == self.trace.of
 
 
 def _sum(gradients: Sequence[ShownValue]) -> str:

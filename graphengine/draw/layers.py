@@ -146,10 +146,11 @@ def _swept(layers: list[list[Item]], steps: Sequence[Hop], *, backwards: bool) -
         return fmean([place[other] + share for other, share in neighbors.get(item, ())] or [place[item] + 0.5])
 
     swept = []
-    for layer in reversed(layers) if backwards else layers:
+    direction = -1 if backwards else 1
+    for layer in layers[::direction]:
         swept.append(sorted(layer, key=barycentre))
         place.update((item, index) for index, item in enumerate(swept[-1]))
-    return swept[::-1] if backwards else swept
+    return swept[::direction]
 
 
 def _neighbors_after(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, float]]]:

@@ -98,6 +98,12 @@ def _tails(rows: Sequence[Sequence[Item]], rooms: Mapping[str, int]) -> list[int
     return [max((rooms[item] for item in row if isinstance(item, str)), default=0) for row in rows]
 
 
+def _extent(middles: Mapping[Item, int], heights: Mapping[Item, int]) -> tuple[int, int]:
+    """Where the highest item begins and where the lowest one ends."""
+    highest = min((middle - heights[item] // 2 for item, middle in middles.items()), default=0)
+    return highest, max((middle + heights[item] // 2 for item, middle in middles.items()), default=0)
+
+
 def _framed(
     rows: Sequence[Sequence[Item]],
     middles: Mapping[Item, int],
@@ -108,8 +114,8 @@ def _framed(
     side: int,
 ) -> Layout:
     """Layers side by side, moved down so that the highest item is at the margin."""
-    top = min((middles[item] - heights[item] // 2 for item in middles), default=0) - MARGIN
-    bottom = max((middles[item] + heights[item] // 2 for item in middles), default=0) + MARGIN
+    highest, lowest = _extent(middles, heights)
+    top, bottom = highest - MARGIN, lowest + MARGIN
     places: dict[Item, ItemPlace] = {}
     right = side
     for number, (row, tail) in enumerate(zip(rows, tails, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 
 from graphengine.draw.charts import Axes, Point, axes, legend, line, thinned
 from graphengine.training.history import History
@@ -12,7 +13,7 @@ from graphengine.training.history import History
 def loss_chart(history: History) -> tuple[Axes, tuple[str, ...]]:
     """The axes and the elements of the chart; an epoch of one iteration has no line of its own."""
     series = _series(history)
-    frame = axes("loss", [point for points in series.values() for point in points], "iteration", logarithmic=None)
+    frame = axes("loss", list(chain.from_iterable(series.values())), "iteration", logarithmic=None)
     names = legend("loss", list(series)) if len(series) > 1 else ()
     lines = (line(frame, thinned(points), index) for index, points in enumerate(series.values()))
     return frame, (*frame.elements(), *names, *lines)

@@ -171,14 +171,19 @@ def _point_out(name: str, value: str) -> DrawnItem:
     return _point(exit_key(name), "exit", value)
 
 
+def _out(value: str | None) -> dict[str, int]:
+    """Where a value leaves an item that gives one: in its middle."""
+    return {value: 0} if value else {}
+
+
 def _pill(key: str, kind: str, title: str, note: str = "", outs: str | None = None) -> DrawnItem:
     width = max(text_width(shortened(title), TITLE), text_width(note, NOTE), 20) + 24
-    size = ItemSize(width, 36, (0,), {outs: 0} if outs else {})
+    size = ItemSize(width, 36, (0,), _out(outs))
     return DrawnItem(key, kind, title, note, size, NOWHERE, ())
 
 
 def _point(key: str, kind: str, title: str, outs: str | None = None) -> DrawnItem:
-    return DrawnItem(key, kind, title, "", ItemSize(8, PITCH, (0,), {outs: 0} if outs else {}), NOWHERE, ())
+    return DrawnItem(key, kind, title, "", ItemSize(8, PITCH, (0,), _out(outs)), NOWHERE, ())
 
 
 def _node(node: GraphNode) -> DrawnItem:

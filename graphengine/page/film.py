@@ -51,6 +51,11 @@ class FilmFrame(NamedTuple):
     given: Mapping[str, Any]
     """What it computes from: inputs, parameters, state and what the update rule keeps."""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of what it computes from."""
+        return {name: np.shape(value) for name, value in self.given.items()}
+
 
 class FilmStep(NamedTuple):
     """One step within every frame: its phase (forward, backward or update) and the node or parameter at work.
@@ -74,6 +79,11 @@ class Film:
     end: str | None = None
     iterations: Iterations | None = None
 
+    @property
+    def loss(self) -> str:
+        """The name of the loss; nothing where none is differentiated."""
+        return self.frames[0].trace.of or ""
+
 
 def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
     """The film of the training that the model declares, or one frame of an evaluation on the given inputs."""
@@ -84,7 +94,7 @@ def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
         return Film((frame,), iterations=evaluation.iterations)
     if training.optimizer.is_solver:
         return _film_of_solver(model)
-    return _film_of_iterations(Iterations(model, None if model.graph.inputs else {}))
+    return _film_of_iterations(Iterations.declared(model))
 
 
 def _film_of_iterations(iterations: Iterations) -> Film:

@@ -74,7 +74,7 @@ def _loss(film: Film, history: History) -> Gauge:
     frame, elements = loss_chart(history)
     losses = [float(shot.trace.values[shot.trace.of].numbers) for shot in film.frames if shot.trace.of]
     points = zip((shot.iteration for shot in film.frames), losses, strict=True)
-    follows = {"x": frame.x, "y": frame.y, "value": _name_of_loss(film)}
+    follows = {"x": frame.x, "y": frame.y, "value": film.loss}
     return Gauge("loss", (*elements, UPRIGHT, DOT), _dots_at(frame, points), follows)
 
 
@@ -101,7 +101,7 @@ def _starts(model: Model, film: Film, history: History) -> tuple[list[float], li
 
 def _fit(model: Model, film: Film) -> Gauge | None:
     """The data and the curve of the prediction, which moves with the parameters."""
-    scatter = scatter_of(model, film.batches, _name_of_loss(film))
+    scatter = scatter_of(model, film.batches, film.loss)
     if scatter is None:
         return None
     curves = [curve(model, scatter, shot.given) for shot in film.frames]
@@ -126,7 +126,7 @@ def _among(points: Sequence[Point], curve: Sequence[Point]) -> list[Point]:
 def _landscape(model: Model, film: Film) -> Gauge | None:
     """The loss over the parameters, with the way they went."""
     start, path = film.frames[0].given, [coordinates(model, shot.given) for shot in film.frames]
-    land = landscape_of(model, film.batches, _name_of_loss(film), path, start)
+    land = landscape_of(model, film.batches, film.loss, path, start)
     if land is None:
         return None
     ground = _over_one(land, path) if len(land.names) == 1 else _over_two(land, path)
@@ -140,10 +140,6 @@ def _landscape(model: Model, film: Film) -> Gauge | None:
 def _dots_at(frame: Axes, points: Iterable[Point]) -> tuple[Mapping[str, Any], ...]:
     """The places of a dot, one for each frame of a film."""
     return tuple({"x": x, "y": y} for x, y in map(frame.at, points))
-
-
-def _name_of_loss(film: Film) -> str:
-    return film.frames[0].trace.of or ""
 
 
 class _Ground(NamedTuple):

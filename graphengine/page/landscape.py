@@ -99,8 +99,8 @@ class Landscape(NamedTuple):
 
 def coordinates(model: Model, parameters: Mapping[str, Any]) -> list[float]:
     """All trainable numbers, one after the other."""
-    values = [np.ravel(parameters[name]) for name in model.graph.trainable]
-    return [float(number) for value in values for number in value]
+    values = (np.ravel(parameters[name]).astype(float).tolist() for name in model.graph.trainable)
+    return list(itertools.chain.from_iterable(values))
 
 
 def landscape_of(

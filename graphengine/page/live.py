@@ -67,8 +67,8 @@ def _beyond(model: Model, film: Film) -> str | None:
 
 
 def _other_shapes(film: Film) -> str | None:
-    given = [{name: np.shape(value) for name, value in frame.given.items()} for frame in film.frames]
-    return "the batches have different sizes" if any(shapes != given[0] for shapes in given) else None
+    first, *others = film.frames
+    return "the batches have different sizes" if any(frame.shapes != first.shapes for frame in others) else None
 
 
 def _other_types(kinds: Iterable[ArrayType]) -> str | None:

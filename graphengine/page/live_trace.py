@@ -46,10 +46,9 @@ class LiveTrace:
 
     def __init__(self, model: Model, film: Film) -> None:
         frame, iterations = film.frames[0], film.iterations
-        shapes = {name: np.shape(value) for name, value in frame.given.items()}
         whole = iterations.graph_at(frame.iteration) if iterations else computable(model.graph, frame.given)
-        graph = _sized(whole, shapes)
-        self.graph = _together(graph, _sized(iterations.step.graph, shapes)) if iterations else graph
+        graph = _sized(whole, frame.shapes)
+        self.graph = _together(graph, _sized(iterations.step.graph, frame.shapes)) if iterations else graph
         self.recorder = Recorder(self.graph)
         self.values: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -103,7 +102,7 @@ class LiveTrace:
         """Return the number of the sum of what arrives at a link."""
         products = filter(None, map(self._labels.products.get, link.uses))
         parts = list(map(self._symbol, products))
-        if link.leaves and link.value == self.trace.of:
+        if self._labels.is_differentiated(link):
             parts.append(np.ones_like(self.recorder.symbol(link.value)))
         total = reduce(np.add, parts) if parts else None
         return self.number(total.name) if isinstance(total, Symbol) else None

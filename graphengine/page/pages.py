@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from functools import cache
 from importlib import resources
 from string import Template
@@ -64,9 +64,7 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     GraphEngineError
         As training or evaluating the model does; a training that diverges is shown as far as it comes.
     """
-    if len(model.graph.nodes) > MAX_NODES:
-        message = f"the graph has {len(model.graph.nodes)} nodes, and a page shows at most {MAX_NODES}"
-        raise UsageError(message, hint="show --format svg draws its parts as boxes")
+    _require_few(model.graph.nodes)
     fitted = _fitted(model)
     film = film_of(model, inputs)
     labeled = [TraceLabels(frame.trace) for frame in film.frames]
@@ -88,10 +86,16 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     )
 
 
+def _require_few(nodes: Sized) -> None:
+    if len(nodes) > MAX_NODES:
+        message = f"the graph has {len(nodes)} nodes, and a page shows at most {MAX_NODES}"
+        raise UsageError(message, hint="show --format svg draws its parts as boxes")
+
+
 def _gauges(model: Model, film: Film) -> list[Gauge]:
     """All charts of a training; none where nothing is trained."""
     gauges = gauges_of(model, film)
-    return gauges and [*gauges, *outcome_gauges(model, film, film.frames[0].trace.of or "")]
+    return gauges and [*gauges, *outcome_gauges(model, film, film.loss)]
 
 
 def _fitted(model: Model) -> str:

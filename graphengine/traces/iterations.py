@@ -57,6 +57,11 @@ class Iterations:
             raise UsageError("an iteration whose gradients are accumulated has no batch of its own to show")
         self.trainer, self.step = trainer, trainer.stepper.unpacked
 
+    @classmethod
+    def declared(cls, model: Model) -> Iterations:
+        """Return those on the data that the file declares, on none for a model without inputs."""
+        return cls(model, None if model.graph.inputs else {})
+
     def __iter__(self) -> Iterator[Moment]:
         """Train; each moment is that before its update.
 

@@ -111,7 +111,7 @@ def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tu
     """An iteration of the training, on given values where there are some."""
     if given and iteration is None:
         return _moment_on(model, given)
-    iterations = Iterations(model, None if model.graph.inputs else {})
+    iterations = Iterations.declared(model)
     moment = iterations.at(1 if iteration is None else iteration)
     return iterations, moment._replace(batch=given, epoch=None) if given else moment
 
