@@ -20,8 +20,7 @@ class _Users:
     def enter(self) -> None:
         with self._lock:
             if not self.count:
-                threads = [(each, each.get_num_threads()) for each in _libraries()]
-                self._limited = [(each, count) for each, count in threads if count not in (None, 1)]
+                self._limited = _of_several_threads()
                 for each, _ in self._limited:
                     each.set_num_threads(1)
             self.count += 1
@@ -55,6 +54,12 @@ def _libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
     return [each for each in ThreadpoolController().lib_controllers if each.user_api == "blas"]
+
+
+def _of_several_threads() -> list[tuple[Any, int]]:
+    """The libraries that may use several threads, with how many."""
+    threads = [(each, each.get_num_threads()) for each in _libraries()]
+    return [(each, count) for each, count in threads if count not in (None, 1)]
 
 
 _USERS = _Users()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -61,8 +62,8 @@ def new(
     printed with the reasons. A numeric target gets a regression, a text target a classification.
     """
     check_targets({"--data": data, "--output": output})
-    if output is not None and output.exists() and not force:
-        raise UsageError(f"{output} already exists", hint="choose another name, or overwrite it with --force")
+    if not force:
+        _require_new(output)
     if data is not None:
         wanted = TableRequest(target, exclude or [], _family(kind), header, missing or [], task)
         _new_for_table(data, wanted, output, output_format)
@@ -80,9 +81,15 @@ def _of_a_table(**options: Any) -> str | None:
 def _family(kind: str | None) -> Family | None:
     from graphengine.drafting.table_model import Family
 
-    if kind is not None and kind not in list(Family):
-        raise UsageError(f"there is no kind of model '{kind}'", hint=did_you_mean(kind, list(Family), "kinds"))
-    return Family(kind) if kind else None
+    if kind is None:
+        return None
+    _require_kind(kind, list(Family))
+    return Family(kind)
+
+
+def _require_kind(kind: str, kinds: Collection[str]) -> None:
+    if kind not in kinds:
+        raise UsageError(f"there is no kind of model '{kind}'", hint=did_you_mean(kind, kinds, "kinds"))
 
 
 class TableRequest(NamedTuple):
@@ -99,6 +106,11 @@ class TableRequest(NamedTuple):
     def classes(self) -> bool | None:
         """Whether the target is classes; None that this is inferred."""
         return None if self.task is None else self.task is TargetKind.classification
+
+
+def _require_new(output: Path | None) -> None:
+    if output is not None and output.exists():
+        raise UsageError(f"{output} already exists", hint="choose another name, or overwrite it with --force")
 
 
 def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output_format: Format) -> None:
@@ -137,8 +149,7 @@ def _new_template(kind: str | None, output: Path | None, output_format: Format) 
     if kind is None:
         kinds = ", ".join(TEMPLATES)
         raise UsageError("new needs a kind of model or --data FILE", hint=f"kinds: {kinds}")
-    if kind not in TEMPLATES:
-        raise UsageError(f"there is no kind of model '{kind}'", hint=did_you_mean(kind, TEMPLATES, "kinds"))
+    _require_kind(kind, TEMPLATES)
     document = template(kind, output.stem if output else kind)
     written = _written(document, Path(f"{kind}.json"), output)
     decisions = {"data": "sample data in the file; put your own there", **training_decisions(document)}

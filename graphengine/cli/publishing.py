@@ -77,9 +77,9 @@ def report(
 
 
 def _spread(fit: Fit | None) -> str | None:
-    """The value by which the residuals of a fit are divided, or whose square root they are multiplied by."""
-    settings = {} if fit is None else fit.settings
-    return settings.get("sigma") or settings.get("weights")
+    from graphengine.fit.observed import spread_in
+
+    return None if fit is None else spread_in(fit.settings)
 
 
 def _require_same_data(model: Model, fit: Fit, arrays: dict[str, Any]) -> None:

@@ -187,8 +187,9 @@ def _trains(model: Model, context: typer.Context) -> bool:
 
 def _training_options(context: typer.Context) -> Iterator[str]:
     """The options of a command line that concern a training alone."""
-    given = (name for name in TRAINING_OPTIONS if _is_given(name, context.params[name]))
-    yield from (f"--{name.replace('_', '-')}" for name in given)
+    for name in TRAINING_OPTIONS:
+        if _is_given(name, context.params[name]):
+            yield f"--{name.replace('_', '-')}"
     yield from (f"--set {text}" for text in context.params["settings"] or () if text.startswith("training."))
 
 

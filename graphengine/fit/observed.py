@@ -44,6 +44,11 @@ class Comparison:
     curve: Curve | None
 
 
+def spread_in(settings: Mapping[str, Any]) -> str | None:
+    """Return the value by which the residuals of a fit are divided, or whose square root they are multiplied by."""
+    return settings.get("sigma") or settings.get("weights")
+
+
 def comparison(wanted: BandRequest, subject: BandSubject, observed: str, curve: str) -> Comparison:
     """Compare two values of a graph, observations and the curve that was fitted to them.
 
@@ -54,7 +59,7 @@ def comparison(wanted: BandRequest, subject: BandSubject, observed: str, curve: 
     """
     assert wanted.fit is not None
     settings = wanted.fit.settings
-    spread = settings.get("sigma") or settings.get("weights")
+    spread = spread_in(settings)
     names = [observed, curve, *([subject.graph.value_name(str(spread))] if spread else [])]
     data, fitted, *given = _values(subject, names)
     if np.broadcast_shapes(np.shape(data), np.shape(fitted)) != np.shape(fitted):

@@ -34,7 +34,12 @@ def kernel_of(instruction: Instruction) -> Kernel | None:
     if not instruction.is_core or any(map(_is_open, [*instruction.types, *instruction.value_types])):
         return None
     made = KERNELS.get(instruction.op, _by_name)(instruction)
-    return None if made is None else _typed(made, [kind.array_dtype for kind in instruction.types])
+    return None if made is None else _typed(made, _dtypes(instruction))
+
+
+def _dtypes(instruction: Instruction) -> list[Any]:
+    """The dtypes of the results."""
+    return [kind.array_dtype for kind in instruction.types]
 
 
 def _is_open(kind: ArrayType) -> bool:
@@ -274,14 +279,13 @@ def scatter_add(instruction: Instruction) -> Kernel:
 def body_of(body: Any, types: Sequence[Any]) -> Kernel | None:
     """Return a function of a model as a kernel for operands of these types; None if the table lacks an op of it."""
     graph = optimize(body.graph(tuple(types)))
-    steps = [(kernel_of(each), each) for each in instructions(graph)]
+    steps: list[tuple[Any, Instruction]] = [(kernel_of(each), each) for each in instructions(graph)]
     if any(kernel is None for kernel, _ in steps):
         return None
 
     def kernel(*operands: Any) -> tuple[Any, ...]:
         known: dict[Any, Any] = dict(zip(body.inputs, operands, strict=True))
         for made, step in steps:
-            assert made is not None
             given = [known[of] if isinstance(of, str) else of for of in step.inputs]
             known.update(zip(step.outputs, made(*given), strict=True))
         return tuple([known[value] for value in graph.outputs.values()])
@@ -319,8 +323,7 @@ def cond(instruction: Instruction) -> Kernel | None:
     then, otherwise = body_of(node.then, types), body_of(node.otherwise, types)
     if then is None or otherwise is None:
         return None
-    dtypes = [kind.array_dtype for kind in instruction.types]
-    branches = [_typed(each, dtypes) for each in (then, otherwise)]
+    branches = [_typed(each, _dtypes(instruction)) for each in (then, otherwise)]
     return lambda condition, *values: jax.lax.cond(condition, *branches, *values)
 
 

@@ -20,7 +20,7 @@ from graphengine.backends.numba.loop_text import LONGEST_LOOP, LoopText
 from graphengine.backends.numba.one_row import one_row
 from graphengine.backends.numba.row_loops import ResultMemory, RowLoop, fuse
 from graphengine.backends.numba.scan_loops import compile_scans, scan_listing
-from graphengine.backends.numba.slots import encoded
+from graphengine.backends.numba.slots import encoded, record_all
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.plan import Plan, optimized
 from graphengine.backends.protocol import CodeListing, Program, Rounds, sources_of
@@ -118,8 +118,7 @@ class NumbaProgram:
             keep = _truths(rounds.flags)
             rows = np.empty((np.count_nonzero(keep), len(recorded)))
             total = loop(given, total, keep, rows, sizes, *rounds.numbers(text.arrays), *arrays)
-            for row in rows.tolist():
-                record(tuple(row))
+            record_all(rows, record)
             finish(total)
         last = dict(zip(kept, given.tolist(), strict=True))
         return {source: last[source] for source in self.plan.carried.values()}

@@ -138,8 +138,7 @@ class SlotProgram:
             rows = np.empty((np.count_nonzero(keep), len(recorded)))
             columns = np.array(rounds.numbers(())).reshape(len(fed), len(keep))
             total = interpreter()(self._codes, slots, self._results_from, total, keep, rows, *places, carried, columns)
-            for row in rows.tolist():
-                record(tuple(row))
+            record_all(rows, record)
             finish(total)
         self._memory.append(slots)
         return {source: float(slots[self._slots[source]]) for source in self._carried.values()}
@@ -156,6 +155,12 @@ class SlotProgram:
 
     def _places(self, names: Sequence[str]) -> Any:
         return np.array([self._slots[name] for name in names], np.uint32)
+
+
+def record_all(rows: Any, record: Callable[[tuple[Any, ...]], None]) -> None:
+    """Give the rows that a compiled loop has filled to what records them."""
+    for row in rows.tolist():
+        record(tuple(row))
 
 
 ONCE = np.zeros(1, np.bool_)

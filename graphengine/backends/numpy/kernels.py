@@ -124,11 +124,15 @@ def _sum_to(instruction: Instruction) -> Call | None:
     return _reduce(instruction, np.add.reduce, tuple(range(extra)), False)
 
 
+def _has_one_operand(instruction: Instruction) -> bool:
+    """Whether all operands but the first are omitted."""
+    return all(operand is None for operand in instruction.inputs[1:])
+
+
 def _reshape(instruction: Instruction) -> Call | None:
-    first, further = instruction.inputs[:1], instruction.inputs[1:]
-    if any(operand is not None for operand in further):
+    if not _has_one_operand(instruction):
         return None
-    (kind,) = instruction.types
+    first, (kind,) = instruction.inputs[:1], instruction.types
     if is_float(kind):
         return made(instruction, lambda x: float(np.asarray(x).reshape(())), first)
     shape: Any = kind.shape
@@ -235,9 +239,9 @@ def _one_hot(instruction: Instruction) -> Call:
 
 def _into(instruction: Instruction) -> Call | None:
     """An op of one input whose class can write its result into an array that is there."""
-    first, further = instruction.inputs[:1], instruction.inputs[1:]
-    if any(operand is not None for operand in further):
+    if not _has_one_operand(instruction):
         return None
+    first = instruction.inputs[:1]
     node: Any = instruction.node
     into, dtype = node.into, instruction.types[0].array_dtype
     shape: Any = instruction.types[0].shape
