@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints
@@ -21,9 +22,9 @@ def members_of(annotation: Any) -> list[Any]:
         current = pending.pop()
         if get_origin(current) in (Annotated, NotRequired, Union, UnionType):
             arguments = get_args(current)
-            kinds = [each for each in arguments if isinstance(each, Kinds)]
-            if kinds:
-                members.extend(kinds[0].members)
+            kinds = _kinds_in(arguments)
+            if kinds is not None:
+                members.extend(kinds.members)
             else:
                 pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
         else:
@@ -50,5 +51,10 @@ def _fields_of(document: type) -> dict[Any, Any]:
 
 def _annotation(field: FieldInfo) -> Any:
     """What a field is declared to be; pydantic takes an open union out of its annotation."""
-    kinds = [each for each in field.metadata if isinstance(each, Kinds)]
-    return Annotated[field.annotation, kinds[0]] if kinds else field.annotation
+    kinds = _kinds_in(field.metadata)
+    return field.annotation if kinds is None else Annotated[field.annotation, kinds]
+
+
+def _kinds_in(metadata: Iterable[Any]) -> Kinds | None:
+    """The open union among what an annotation says."""
+    return next((each for each in metadata if isinstance(each, Kinds)), None)

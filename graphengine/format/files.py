@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -58,8 +58,14 @@ def leftovers(paths: Iterable[str | Path]) -> list[Path]:
         for folder, own in names.items()
         if folder.is_dir()
         for entry in folder.iterdir()
-        if (found := _TEMPORARY.fullmatch(entry.name)) and found[1] in own
+        if _is_temporary(entry.name, own)
     ]
+
+
+def _is_temporary(entry: str, names: Collection[str]) -> bool:
+    """Whether an entry of a folder is a temporary file of one of these names."""
+    found = _TEMPORARY.fullmatch(entry)
+    return found is not None and found[1] in names
 
 
 def check_target(path: str | Path) -> None:
@@ -102,20 +108,30 @@ def _opened_to_grow(path: Path, name: str, folder: int | None, is_own: Callable[
     descriptor = os.open(name, _GROWING | _AS_SEEN, dir_fd=folder)
     try:
         opened = os.fstat(descriptor)
-        if not os.path.samestat(opened, seen):
-            raise _refused(path, "was replaced while it was opened")
-        if opened.st_nlink > 1:
-            raise _refused(path, "is a hard link: another file would change with it")
+        _refuse_shared(path, opened, seen)
         if opened.st_size:
-            if not is_own(os.read(descriptor, _LONGEST_LINE).split(b"\n", 1)[0]):
-                raise _refused(path, "names a file of another kind, and nothing is added to it")
-            os.lseek(descriptor, -1, os.SEEK_END)
-            if os.read(descriptor, 1) != b"\n":  # a line that a system went down with
-                _add(descriptor, b"\n")
+            _continue_own(path, descriptor, is_own)
     except BaseException:  # Ctrl-C, too, leaves nothing open
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _refuse_shared(path: Path, opened: os.stat_result, seen: os.stat_result) -> None:
+    """Refuse a file that was exchanged, or that has another name, under which someone else would find the lines."""
+    if not os.path.samestat(opened, seen):
+        raise _refused(path, "was replaced while it was opened")
+    if opened.st_nlink > 1:
+        raise _refused(path, "is a hard link: another file would change with it")
+
+
+def _continue_own(path: Path, descriptor: int, is_own: Callable[[bytes], bool]) -> None:
+    """Refuse a file of another kind, and end the line that a system went down with."""
+    if not is_own(os.read(descriptor, _LONGEST_LINE).split(b"\n", 1)[0]):
+        raise _refused(path, "names a file of another kind, and nothing is added to it")
+    os.lseek(descriptor, -1, os.SEEK_END)
+    if os.read(descriptor, 1) != b"\n":
+        _add(descriptor, b"\n")
 
 
 def _add(descriptor: int, data: bytes) -> None:
@@ -172,15 +188,7 @@ def _replace(parent: Path, name: str, folder: int | None, parts: Iterable[bytes 
     temporary = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
     descriptor = os.open(place(temporary), os.O_WRONLY | _NEW, 0o600 if seen else 0o666, dir_fd=folder)
     try:
-        try:
-            if seen is not None and hasattr(os, "fchmod"):
-                _keep_owner(descriptor, seen)
-                os.fchmod(descriptor, stat.S_IMODE(seen.st_mode))
-            for part in parts:
-                _write_all(descriptor, part)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _fill(descriptor, seen, parts)
         os.replace(place(temporary), place(name), src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:  # an interruption, too, leaves no temporary file
         with suppress(OSError):
@@ -188,6 +196,19 @@ def _replace(parent: Path, name: str, folder: int | None, parts: Iterable[bytes 
         raise
     if folder is not None:
         os.fsync(folder)
+
+
+def _fill(descriptor: int, seen: os.stat_result | None, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a new file onto the disk and close it; who may use it, it has from the one that it replaces."""
+    try:
+        if seen is not None and hasattr(os, "fchmod"):
+            _keep_owner(descriptor, seen)
+            os.fchmod(descriptor, stat.S_IMODE(seen.st_mode))
+        for part in parts:
+            _write_all(descriptor, part)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _keep_owner(descriptor: int, seen: os.stat_result) -> None:

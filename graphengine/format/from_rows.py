@@ -11,7 +11,8 @@ from graphengine.errors import Problem, make_pointer
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, reachable, topologically_sorted
+from graphengine.ir.nodes import GraphNode, operands_of, reachable, topologically_sorted
+from graphengine.mappings import absent, present
 from graphengine.ops.shapes import ArrayType, Shape, shape_text
 
 
@@ -39,8 +40,8 @@ class Statistic(NamedTuple):
     def reads(self, graph: Graph) -> set[str]:
         """Return the declared values that it depends on."""
         nodes = reachable(graph.nodes, [self.value])
-        read = {self.value}.union(*[node.inputs for node in nodes])
-        return {name for name in (*graph.inputs, *graph.parameters, *graph.state) if name in read}
+        read = {self.value} | operands_of(nodes)
+        return set(present((*graph.inputs, *graph.parameters, *graph.state), read))
 
 
 def statistics_in(graph: Graph) -> list[Statistic]:
@@ -98,7 +99,8 @@ class _Followed:
 
     def __init__(self, statistics: list[Statistic], graph: Graph) -> None:
         own = {each.name: each.value for each in statistics}
-        self.late = {name: name for name in (*graph.trainable, *graph.state) if name not in own}
+        late = absent((*graph.trainable, *graph.state), own)
+        self.late = dict(zip(late, late, strict=True))
         self.in_rows = {name for name, each in graph.inputs.items() if _lies_in_rows(each.type)}
         self.names = {*graph.inputs, *self.late}
         for node in _in_order(graph, own):

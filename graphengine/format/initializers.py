@@ -190,13 +190,7 @@ def _drawn(
 
 def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> Callable[[int], np.ndarray[Any, Any]]:
     """Glorot and Bengio 2010, He et al. 2015; weights are (fan_in, fan_out), kernels (out, in, height, width)."""
-    if len(shape) < 2:
-        fan_in = fan_out = math.prod(shape)
-    elif len(shape) == 2:
-        fan_in, fan_out = shape
-    else:
-        receptive = math.prod(shape[2:])
-        fan_in, fan_out = shape[1] * receptive, shape[0] * receptive
+    fan_in, fan_out = _fans(shape)
     fan = fan_in if recipe.type.startswith("he") else (fan_in + fan_out) / 2
     variance = (2 if recipe.type.startswith("he") else 1) / max(fan, 1)
     generator = random_generator(name, recipe.seed)
@@ -204,6 +198,16 @@ def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> Cal
         return lambda count: generator.normal(0.0, math.sqrt(variance), count)
     limit = math.sqrt(3 * variance)
     return lambda count: generator.uniform(-limit, limit, count)
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many numbers a unit reads, and how many read it."""
+    if len(shape) < 2:
+        return math.prod(shape), math.prod(shape)
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    receptive = math.prod(shape[2:])
+    return shape[1] * receptive, shape[0] * receptive
 
 
 def random_generator(name: str, seed: int) -> np.random.Generator:

@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 from graphengine import hooks
 from graphengine.errors import RegistrationError
 from graphengine.format.fields import Document
+from graphengine.mappings import present
 from graphengine.ops.registry import same_definition
 
 Class = TypeVar("Class", bound=type[BaseModel])
@@ -100,7 +101,7 @@ class Kinds(Mapping[str, type[Kind]]):
             GE701 if it is not a class of this kind, GE702 if a name is taken.
         """
         names = self._names_of(cls)
-        taken = [name for name in names if name in self._classes and not replace]
+        taken = [] if replace else present(names, self._classes)
         if taken and not same_definition(self._classes[taken[0]], cls):
             message = f"'{taken[0]}' is {self.what} already, by {self._classes[taken[0]].__qualname__}"
             raise RegistrationError(message, code="GE702", hint="pass replace=True to replace it")

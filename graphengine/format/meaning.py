@@ -115,5 +115,5 @@ def _is_default(field: Any, value: Any) -> bool:
 def _names(op: Op | None, count: int) -> list[str]:
     """The names of the first inputs of an op; their numbers where there are none."""
     if op is None or not (op.signature.variadic or count <= len(op.signature.inputs)):
-        return [str(place) for place in range(count)]
-    return [op.signature.input_name(place) for place in range(count)]
+        return list(map(str, range(count)))
+    return list(map(op.signature.input_name, range(count)))

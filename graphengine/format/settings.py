@@ -41,11 +41,15 @@ def _place(container: Any, key: str, what: str) -> Any:
         return key
     if not isinstance(container, list):
         raise UsageError(f"{what}: there is no '{key}' inside a value that is neither object nor array")
-    ids = _ids(container)
-    places = {**{str(index): index for index in range(len(container))}, **ids}
+    return _index(container, key, what)
+
+
+def _index(elements: list[Any], key: str, what: str) -> int:
+    ids = _ids(elements)
+    places = {**{str(index): index for index in range(len(elements))}, **ids}
     if key not in places:
-        hint = did_you_mean(key, ids, "elements") if ids else None
-        raise UsageError(f"{what}: there is no element '{key}'", hint=hint or f"number of elements: {len(container)}")
+        hint = did_you_mean(key, ids, "elements") if ids else f"number of elements: {len(elements)}"
+        raise UsageError(f"{what}: there is no element '{key}'", hint=hint)
     return places[key]
 
 

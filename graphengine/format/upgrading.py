@@ -41,12 +41,16 @@ def _with_format(content: Content) -> Content:
     return content
 
 
+def _with_nodes(content: Content, adapt: Callable[[Content], Content]) -> Content:
+    nodes = content.get("nodes")
+    if not isinstance(nodes, list):
+        return content
+    return {**content, "nodes": [adapt(node) if isinstance(node, dict) else node for node in nodes]}
+
+
 def _with_opset(content: Content, domain: str, number: Any) -> Content:
     while type(number) is int and (domain, number) in OPSETS:
-        adapt = OPSETS[domain, number]
-        nodes = content.get("nodes")
-        if isinstance(nodes, list):
-            content = {**content, "nodes": [adapt(node) if isinstance(node, dict) else node for node in nodes]}
+        content = _with_nodes(content, OPSETS[domain, number])
         number += 1
         content = {**content, "opset_imports": {**content["opset_imports"], domain: number}}
     return content

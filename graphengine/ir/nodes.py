@@ -107,6 +107,11 @@ def differentiable_operands(node: GraphNode, types: Mapping[str, ArrayType]) -> 
     return tuple([isinstance(operand, str) and types[operand].is_differentiable for operand in node.inputs])
 
 
+def operands_of(nodes: Iterable[GraphNode]) -> set[Any]:
+    """All that nodes read."""
+    return set[Any]().union(*[node.inputs for node in nodes])
+
+
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
     """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
     return reached(nodes, targets)[0]

@@ -17,7 +17,7 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.crosswise import crosswise
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, bytes_of, memory_of
-from graphengine.ir.nodes import reachable, reached
+from graphengine.ir.nodes import operands_of, reachable, reached
 from graphengine.mappings import present
 from graphengine.ops.shapes import is_symbol
 from graphengine.training.provenance import PROVENANCE
@@ -129,7 +129,7 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
     """
     loss = graph.value_name(training.loss)
     nodes = reachable(graph.nodes, [loss])
-    read = {loss}.union(*[node.inputs for node in nodes])
+    read = {loss} | operands_of(nodes)
     active = differentiable_toward(graph, graph.trainable) & read
     updates = bytes_of(graph, graph.trainable, sizes) * (len(rule.nodes) + len(rule.outputs))
     kept = 0

@@ -12,7 +12,7 @@ from typing import Any
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
-from graphengine.ir.nodes import GraphNode, operand_types, reached, results_of
+from graphengine.ir.nodes import GraphNode, operand_types, operands_of, reached, results_of
 from graphengine.mappings import only, present, with_renamed
 from graphengine.ops.registry import OPS, Instances
 from graphengine.transform.filling import filled_nodes
@@ -91,7 +91,7 @@ def _with_body(loop: Any, part: Graph) -> Any:
 
 def _used(loop: Any, part: Graph, carry: Iterable[str]) -> set[Any]:
     """What a part of the body of a loop reads and gives, with its states and at least one sequence."""
-    used = {*part.outputs.values(), *carry}.union(*[each.inputs for each in part.nodes])
+    used = {*part.outputs.values(), *carry} | operands_of(part.nodes)
     if used.isdisjoint(loop.sequences):
         used.update(loop.sequences[:1])  # one that says how many steps there are
     return used

@@ -17,6 +17,7 @@ from graphengine.format.code.c_expressions import EXPRESSIONS
 from graphengine.format.code.folding import Unborrowed
 from graphengine.format.code.identifiers import Names
 from graphengine.ir.graph import Graph
+from graphengine.mappings import absent
 from graphengine.ops.families.selection import slice_index
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.shapes import ArrayType, PythonNumber
@@ -251,7 +252,7 @@ def _run_of(shape: Sequence[Any], axes: Sequence[Any]) -> int:
 
 def kept_index(shape: Sequence[Any], axes: Sequence[Any]) -> str:
     """Return the place in a result of a reduction of what lies at i0, i1, ... before it."""
-    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    kept = absent(range(len(shape)), axes)
     sizes = [shape[axis] for axis in kept]
     return index_of(sizes, sizes, {place: f"i{axis}" for place, axis in enumerate(kept)})
 
@@ -381,11 +382,12 @@ def take_along_axis(text: CFunction, instruction: Instruction) -> Iterator[str]:
     source, indices = instruction.inputs
     shape, axis = text.shape(source), node.axis % len(text.shape(source))
     kind, wanted = instruction.types[0], instruction.types[0].shape
-    if kind.dtype != np.float64 or any(shape[each] != wanted[each] for each in range(len(shape)) if each != axis):
+    others = absent(range(len(shape)), (axis,))
+    if kind.dtype != np.float64 or any(shape[each] != wanted[each] for each in others):
         raise Unborrowed("only doubles are taken along an axis in C")
     place = text.element(indices, index_of(wanted, wanted))
     strides = strides_of(shape)
-    terms = [f"{strides[each]} * i{each}" for each in range(len(shape)) if each != axis and shape[each] != 1]
+    terms = [f"{strides[each]} * i{each}" for each in others if shape[each] != 1]
     taken = f"({place} < 0 ? {place} + {shape[axis]} : {place})"
     found = text.element(source, " + ".join([*terms, f"{strides[axis]} * {taken}"]))
     yield text.declared(instruction.outputs[0])

@@ -20,6 +20,7 @@ from graphengine.format.code.c_function import TYPES, CFunction, c_type, count_o
 from graphengine.format.code.folding import Unborrowed
 from graphengine.format.code.identifiers import Names, remark
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import operands_of
 from graphengine.mappings import absent, present
 from graphengine.ops.shapes import shape_text
 from graphengine.version import __version__
@@ -54,8 +55,7 @@ class CPart:
     @cached_property
     def read_sources(self) -> list[str]:
         """The sources that it reads or gives, in the order of the graph."""
-        read = set[Any]().union(self.graph.outputs.values(), self.carried.values())
-        read.update(*[node.inputs for node in self.graph.nodes])
+        read = {*self.graph.outputs.values(), *self.carried.values()} | operands_of(self.graph.nodes)
         return present(self.graph.sources, read)
 
     @cached_property

@@ -23,7 +23,7 @@ from graphengine.format.code.folding import Unborrowed, literal
 from graphengine.format.code.identifiers import Names, remark
 from graphengine.format.code.node_calls import Calls
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, operands_of
 from graphengine.transform.passes import dead_code, expansion
 from graphengine.transform.rewriting import Rewriter
 from graphengine.version import __version__
@@ -227,7 +227,7 @@ def _dictionary(names: Mapping[str, str], *first: str) -> str:
 
 def _sources(graph: Graph, names: Names, arguments: Sequence[str], remarks: Mapping[str, str]) -> Iterator[str]:
     """Lines that take the values a graph reads from `inputs` and `parameters`, in the model's dtypes."""
-    used = {*graph.outputs.values()}.union(*[node.inputs for node in graph.nodes])
+    used = {*graph.outputs.values()} | operands_of(graph.nodes)
     for name in filter(used.__contains__, graph.sources):
         kind, about = graph.types[name], remark(remarks.get(name))
         dtype = f"np.{kind.array_dtype.name}"

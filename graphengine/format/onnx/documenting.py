@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from graphengine.format.onnx.renaming import NewNames, valid
 from graphengine.format.saving import graph_document
 from graphengine.ir.declarations import Input, Parameter
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand, reachable
+from graphengine.ir.nodes import GraphNode, Operand, operands_of, reachable
 from graphengine.limits import Limits
 from graphengine.mappings import only
 from graphengine.ops.shapes import ArrayType, Shape
@@ -57,7 +58,7 @@ def imported(importer: Importer, limits: Limits, freeze: Iterable[str] = (), unt
 def _known(importer: Importer, name: str | None) -> str | None:
     """Return the name of a value of the file, refuse any other."""
     graph = importer.proto.graph
-    names = {output for node in graph.node for output in node.output if output}
+    names = set(filter(None, itertools.chain(*[node.output for node in graph.node])))
     if name is None or name in names:
         return name
     raise UsageError(f"the ONNX file has no value '{name}'", code="GE402", hint=did_you_mean(name, names, "values"))
@@ -83,10 +84,15 @@ def _graph(
         [_node(node, renamed) for node in nodes],
         _targets(importer, outputs, renamed),
         dtype=_dtype([*draft.inputs.values(), *[each.type for each in parameters.values()]]),
-        description=proto.graph.doc_string or proto.doc_string or None,
+        description=_description(proto),
         limits=limits,
     )
     return graph, dict(zip(parameters, stored.values(), strict=True))
+
+
+def _description(proto: Any) -> str | None:
+    """Return what the file says of its graph, or else of itself."""
+    return proto.graph.doc_string or proto.doc_string or None
 
 
 def _targets(importer: Importer, outputs: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, str]:
@@ -99,7 +105,7 @@ def _targets(importer: Importer, outputs: Mapping[str, Any], renamed: Mapping[st
 
 def _stored(draft: Any, nodes: Iterable[GraphNode], outputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arrays that nodes and outputs read."""
-    read = {each.name for each in outputs.values()}.union(*[node.inputs for node in nodes])
+    read = {each.name for each in outputs.values()} | operands_of(nodes)
     return only({**draft.weights, **draft.constants}, read)
 
 
@@ -147,7 +153,7 @@ def _matching(patterns: list[str], names: Iterable[str], before: Mapping[str, st
     """Return the names that fit a pattern as they are, or as they were `before` in the file."""
     found = set()
     for pattern in patterns:
-        fitting = [name for name in names if any(_fits(each, pattern) for each in (name, before.get(name)))]
+        fitting = [name for name in names if _fits(name, pattern) or _fits(before.get(name), pattern)]
         if not fitting and pattern != "*":
             hint = did_you_mean(pattern, names, "parameters")
             raise UsageError(f"no parameter fits '{pattern}'", code="GE402", hint=hint)

@@ -18,7 +18,7 @@ from graphengine.extras import optional
 from graphengine.format.narrow import Storage
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import Operand, reachable
+from graphengine.ir.nodes import Operand, operands_of, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ops.families.shaping import quotient
 from graphengine.ops.node import Node
@@ -113,7 +113,7 @@ class Draft(Recorder):
     def inputs_of(self, value: Symbol) -> list[str]:
         """Return the inputs that a value depends on."""
         nodes = reachable(self.nodes, [value.name])
-        read = {value.name}.union(*[node.inputs for node in nodes])
+        read = {value.name} | operands_of(nodes)
         return [name for name in self.inputs if name in read]
 
     def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:

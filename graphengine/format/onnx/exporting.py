@@ -37,7 +37,7 @@ from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_n
 from graphengine.format.onnx.protos import PREFIX, read_by
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, operands_of
 from graphengine.mappings import only, without
 from graphengine.ops.shapes import ArrayType
 from graphengine.version import __version__
@@ -250,7 +250,7 @@ def _defaults(
 
 def _read_sources(graph: Graph, wanted: set[str]) -> dict[str, Source]:
     """Return parameters and state that nodes or outputs read, or that are wanted."""
-    read: set[Any] = {*graph.outputs.values(), *wanted}.union(*[node.inputs for node in graph.nodes])
+    read = {*graph.outputs.values(), *wanted} | operands_of(graph.nodes)
     return only(without(graph.sources, graph.inputs), read)
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from graphengine.format.onnx.emitting import Emitter
 from graphengine.format.onnx.protos import read_by, subgraphs
+from graphengine.mappings import absent, present
+
+Item = TypeVar("Item")
 
 CALLS = "graphengine.calls"
 """The domain of functions of the model file."""
@@ -50,8 +53,12 @@ def _replace(emit: Emitter, cluster: _Cluster, function: str, order: list[int]) 
     """Write the call of a function for the nodes of a cluster, and what is left in another order."""
     node = emit.helper.make_node(function, cluster.inputs, cluster.outputs, name=cluster.call, domain=CALLS)
     emit.nodes[cluster.members[0]], emit.owners[cluster.members[0]] = node, cluster.call
-    emit.nodes[:] = [emit.nodes[number] for number in order]
-    emit.owners[:] = [emit.owners[number] for number in order]
+    emit.nodes[:], emit.owners[:] = _at(emit.nodes, order), _at(emit.owners, order)
+
+
+def _at(items: Sequence[Item], numbers: Iterable[int]) -> list[Item]:
+    """Return the items at these places."""
+    return [items[number] for number in numbers]
 
 
 def _shared(functions: dict[bytes, Any], function: Any, name: str) -> Any:
@@ -73,9 +80,9 @@ def _cluster_of(emit: Emitter, call: str, wanted: set[str]) -> _Cluster | None:
     members = _members(emit, call)
     if len(members) < 2:
         return None
-    nodes = [emit.nodes[number] for number in members]
-    read = wanted.union(_read(_others(emit.nodes, members)))
-    outputs = [name for name in _made(nodes) if name in read]
+    nodes, others = _at(emit.nodes, members), {*range(len(emit.nodes))}.difference(members)
+    read = wanted.union(_read(_at(emit.nodes, others)))
+    outputs = present(_made(nodes), read)
     if not outputs or not set(outputs).issubset(_results(emit, call)):
         return None
     return _Cluster(call, members, _read_from_outside(emit, nodes), outputs)
@@ -89,17 +96,12 @@ def _results(emit: Emitter, call: str) -> Iterable[str]:
 def _read_from_outside(emit: Emitter, nodes: Sequence[Any]) -> list[str]:
     """Return what nodes read and neither make nor have as a constant."""
     own = {"", *_made(nodes), *emit.initializers}.union(*map(_defined_in, nodes))
-    return [name for name in dict.fromkeys(_read(nodes)) if name not in own]
+    return absent(dict.fromkeys(_read(nodes)), own)
 
 
 def _members(emit: Emitter, call: str) -> list[int]:
     """Return the numbers of the nodes of a call and of those inside it."""
     return [number for number, owner in enumerate(emit.owners) if f"{owner}/".startswith(f"{call}/")]
-
-
-def _others(nodes: Sequence[Any], members: Collection[int]) -> list[Any]:
-    apart = {*range(len(nodes))}.difference(members)
-    return [nodes[number] for number in apart]
 
 
 def _made(nodes: Iterable[Any]) -> list[str]:
@@ -148,8 +150,8 @@ def _contracted_edges(nodes: Sequence[Any], moved: Mapping[int, int]) -> Iterato
 
 def _function(emit: Emitter, cluster: _Cluster, called: CalledFunction, opset: int) -> Any:
     """Return the function of a call, with names that are the same in every call of it."""
-    nodes = [emit.nodes[number] for number in cluster.members]
-    constants = [name for name in dict.fromkeys(_read(nodes)) if name in emit.initializers]
+    nodes = _at(emit.nodes, cluster.members)
+    constants = present(dict.fromkeys(_read(nodes)), emit.initializers)
     names = _names_within(cluster, called, constants, _made(nodes))
     return emit.helper.make_function(
         CALLS,
