@@ -239,6 +239,19 @@ class InvalidModelError(GraphEngineError):
     """A file or a graph is wrong; nothing was run."""
 
 
+def require_none(problems: Iterable[Problem]) -> None:
+    """Refuse what has problems.
+
+    Raises
+    ------
+    InvalidModelError
+        With all of them, if there are any.
+    """
+    found = list(problems)
+    if found:
+        raise InvalidModelError(found)
+
+
 class RegistrationError(GraphEngineError, TypeError):
     """A node class breaks the node contract."""
 

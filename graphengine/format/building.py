@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, make_pointer
+from graphengine.errors import MOST_REPORTED, Problem, make_pointer, require_none
 from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument, NodeDocument
@@ -39,8 +39,7 @@ def build_graph(document: ModelDocument) -> Graph:
         With all independent problems.
     """
     graph, problems = sound_graph(document)
-    if problems:
-        raise InvalidModelError(problems)
+    require_none(problems)
     return graph
 
 

@@ -58,8 +58,6 @@ def statistics_in(graph: Graph) -> list[Statistic]:
 def statistic_problems(graph: Graph) -> Iterator[Problem]:
     """Yield what keeps statistics from being computed before a training, or from being what is declared."""
     statistics = statistics_in(graph)
-    if not statistics:
-        return
     followed = _Followed(statistics, graph)
     for statistic in statistics:
         if statistic.value in graph.types:

@@ -167,7 +167,7 @@ def _sizes(frame: CallFrame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:
     for name, kind in kinds.items():
         declared = frame.call.function.document.inputs[name]
         for size, got in zip(declared.axes or (), declared.expected.part_of(kind.shape), strict=False):
-            if isinstance(size, str) and is_symbol(size):
+            if is_symbol(size):
                 sizes.setdefault(size, got)
     return sizes
 

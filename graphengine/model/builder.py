@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
+from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean, require_none
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.functions import DOMAINS, RUNNING, Function, shipped_functions
@@ -271,8 +271,7 @@ class Builder:
                 f"there is no function '{name}'", code="GE211", hint=did_you_mean(name, table, "functions")
             )
         body, problems = function_body(table[name], (), table, DEFAULT)
-        if problems:
-            raise InvalidModelError(problems)
+        require_none(problems)
         return body
 
     def call(self, function: str, *inputs: Any, **attributes: Any) -> Any:

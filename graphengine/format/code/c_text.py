@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.protocol import instructions
-from graphengine.errors import InvalidModelError, Problem
+from graphengine.errors import Problem, require_none
 from graphengine.format.code.c_expressions import EXPRESSIONS, helpers_of
 from graphengine.format.code.c_function import TYPES, CFunction, c_type, count_of, number
 from graphengine.format.code.folding import Unborrowed
@@ -94,8 +94,7 @@ def c_text(content: CContent) -> str:
 def _refuse(parts: Sequence[CPart]) -> None:
     """Raise what cannot be written, each node once."""
     refused = {problem.node: problem for part in parts for problem in _refused(part)}
-    if refused:
-        raise InvalidModelError(list(refused.values()))
+    require_none(refused.values())
 
 
 def _head(content: CContent) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.errors import InvalidModelError, Problem
+from graphengine.errors import Problem, require_none
 from graphengine.format.code.borrowing import Borrowed
 from graphengine.format.code.folding import Unborrowed, literal
 from graphengine.format.code.identifiers import Names, remark
@@ -160,8 +160,7 @@ def _writable(functions: Sequence[EmittedFunction]) -> tuple[list[EmittedFunctio
         graphs = [dead_code(Rewriter(graph).run(expansion=expanding, primitives=True)) for graph in graphs]
         calls, reasons = _tried(graphs)
     lacking = {node.id: _problem(node, reasons[node.op]) for node in _nodes_of(graphs) if node.op in reasons}
-    if lacking:
-        raise InvalidModelError(list(lacking.values()))
+    require_none(lacking.values())
     return [replace(each, graph=graph) for each, graph in zip(functions, graphs, strict=True)], calls
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.errors import InvalidModelError, Problem, UsageError
+from graphengine.errors import InvalidModelError, Problem, UsageError, require_none
 from graphengine.extras import optional
 from graphengine.format.initializers import initial_value
 from graphengine.format.onnx import (
@@ -107,11 +107,11 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     _check_names(graph)
     single = wanted.single or all(kind.dtype != np.float64 for kind in graph.types.values())
     lowered, names = lowered_graph(graph, single=single)
-    _refuse(_unknown(lowered, single=single))
+    require_none(_unknown(lowered, single=single))
     narrow = narrow_sources(lowered, values, wanted.replaceable)
     emit = Emitter(lowered.types, {**names, **_renamed(lowered), **narrow.renamed()}, single=wanted.single)
     _widen(emit, lowered, narrow)
-    _refuse(_emitted(emit, lowered))
+    require_none(_emitted(emit, lowered))
     _name_outputs(emit, lowered)
     emit.called = with_functions(emit, wanted.calls, set(lowered.outputs), wanted.opset)
     _describe(emit, wanted.descriptions)
@@ -167,7 +167,7 @@ def _check_names(graph: Graph) -> None:
     hint = "rename the output, or export others"
     shared = [name for name, value in graph.outputs.items() if name in graph.inputs and name != value]
     message = "an input and an output have the name '{}': in ONNX names differ"
-    _refuse([Problem("GE201", message.format(name), hint) for name in shared])
+    require_none([Problem("GE201", message.format(name), hint) for name in shared])
 
 
 def _unknown(graph: Graph, *, single: bool) -> list[Problem]:
@@ -190,11 +190,6 @@ def _emitted(emit: Emitter, graph: Graph) -> list[Problem]:
 def _problem(node: GraphNode, reason: str) -> Problem:
     name = node.id.partition("~")[0]
     return Problem("GE305", f"node '{name}' ({node.op}) cannot be exported to ONNX: {reason}", node=name)
-
-
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise InvalidModelError(problems)
 
 
 def _renamed(graph: Graph) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.errors import InvalidModelError
+from graphengine.errors import InvalidModelError, require_none
 from graphengine.extras import optional
 from graphengine.format.onnx import (
     import_classical,
@@ -112,8 +112,7 @@ class Importer:
         wanted = [each.name for each in graph.output] if until is None else [until]
         self._run_nodes(needed(graph.node, wanted), scope)
         outputs = self._outputs(wanted, scope)
-        if self.findings:
-            raise InvalidModelError(list(self.findings.problems()))
+        require_none(self.findings.problems())
         return outputs
 
     def _outputs(self, wanted: Iterable[str], scope: ImportScope) -> dict[str, Any]:
