@@ -154,7 +154,7 @@ class Problem:
         return replace(self, message=where + self.message, pointer=pointer + (self.pointer or ""))
 
     def in_words(self) -> Problem:
-        """The finding without a place of its own, which begins its message."""
+        """The finding without its own place, which begins its message."""
         message = f"{self.place}: " * bool(self.place) + self.message
         return replace(self, message=message, file=None, line=None, column=None)
 

@@ -227,7 +227,7 @@ def _as_declared(values: Array, declared: Input) -> Array:
 
 
 class _GraphPredictor(_GraphEstimator):
-    """What regressors and classifiers share: the parameters of the caller, and those of a model of their own."""
+    """What regressors and classifiers share: the parameters of the caller, and those of their own model."""
 
     def __init__(
         self,

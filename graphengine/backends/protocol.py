@@ -38,7 +38,7 @@ class Rounds:
     table: Callable[[str], Any]
     """Gives all batches of a source, of which the rounds are those from `first` on, with an axis for them in front.
 
-    It is the same object as long as the data is there unchanged; None for a source that is no data.
+    It is the same object as long as the data is there unchanged; None for a source that is not data.
     """
     first: int
 
@@ -185,7 +185,7 @@ class Instruction(NamedTuple):
 
     @property
     def values(self) -> list[str]:
-        """The operands that are no literals."""
+        """The operands that are not literals."""
         return [operand for operand in self.inputs if type(operand) is str]
 
     @property

@@ -112,7 +112,7 @@ def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_inputs(model: Model, names: Iterable[str]) -> None:
-    """Refuse names that are no inputs of the model.
+    """Refuse names that are not inputs of the model.
 
     Raises
     ------

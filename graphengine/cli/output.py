@@ -60,7 +60,7 @@ def make_streams_forgiving() -> None:
 
 def give_up(stream: TextIO) -> None:
     """Print no more on a stream that failed: what is still in its buffer would fail again when Python exits."""
-    with suppress(OSError):  # a stream that is no file has nothing to fail
+    with suppress(OSError):  # a stream that is not a file has nothing to fail
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
         os.close(nothing)

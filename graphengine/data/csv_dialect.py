@@ -116,7 +116,7 @@ class Dialect:
         return [self.value(cell) for cell in cells]
 
     def _has_plain_numbers(self, text: str) -> bool:
-        """Whether all numbers in a text are read as Python reads them, but for the decimal mark."""
+        """Whether all numbers in a text are read as Python reads them, except for the decimal mark."""
         is_grouped = self.thousands is not None and self.thousands in text
         has_own_mark = self.decimal == "." or "." not in text
         return has_own_mark and not is_grouped and "_" not in text and text.isascii()
@@ -191,7 +191,7 @@ def _readable(reader: Any, path: DataFile) -> Iterator[list[str]]:
 
 
 def _without_groups(whole: str, mark: str) -> str:
-    """The digits of a whole number, if its groups have three digits each; else the text, which is no number."""
+    """The digits of a whole number, if its groups have three digits each; else the text, which is not a number."""
     first, *groups = whole.split(mark)
     fits = first.strip().lstrip("+-") and all(len(group) == 3 for group in groups)
     return first + "".join(groups) if fits else whole

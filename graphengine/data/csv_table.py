@@ -266,7 +266,7 @@ def _require_exact(text: str) -> None:
 
 def _require_exact_all(cells: Iterable[str]) -> None:
     for cell in cells:
-        if "." not in cell:  # else it is no integer, whatever else it is
+        if "." not in cell:  # else it is not an integer, whatever else it is
             _require_exact(cell)
 
 

@@ -60,7 +60,7 @@ def given_data(data: Any, graph: Graph, columns: Columns = NO_COLUMNS) -> Arrays
     Raises
     ------
     InputError
-        GE401 and GE402 as `by_input` and `as_inputs`, GE404 for what is no number.
+        GE401 and GE402 as `by_input` and `as_inputs`, GE404 for what is not a number.
     """
     given = by_input(graph, data, columns=columns)
     stored = {name: value for name, value in given.items() if isinstance(value, Stored) and name in graph.inputs}

@@ -133,7 +133,7 @@ class Column:
         return f"it has more than {MOST_CATEGORIES} different texts"
 
     def bad_numbers(self) -> str:
-        """Which cells of the column are no numbers, if most of them are; else nothing."""
+        """Which cells of the column are not numbers, if most of them are; else nothing."""
         numbers = self.numbers or next(iter(self.profile.readings), None)
         if numbers is None or numbers.first_bad is None or numbers.bad > self.profile.filled / 2:
             return ""
@@ -192,7 +192,7 @@ def _form(date_format: str | None) -> str:
 
 
 def _exceptions(count: int, first: Cell) -> str:
-    """How many cells are no numbers, and where the first of them is."""
+    """How many cells are not numbers, and where the first of them is."""
     others = "one is not," if count == 1 else f"{count} are not, the first"
     size = ", larger than any double" * _is_beyond(first.text)
     return f"{others} in line {first.line}: {shown(first.text)}{size}"

@@ -95,7 +95,7 @@ class Levels:
             pending += [(inner, path) for inner in box.boxes]
 
     def _home(self, source: str) -> tuple[str, ...]:
-        """The path of the box a source is drawn in: the innermost around all its uses that is no function's."""
+        """The path of the box a source is drawn in: the innermost around all its uses that is not a function's."""
         paths = [self.path[node] for node, _ in self.uses[source]]
         if not paths or source in self.graph.outputs.values():
             return (self.root.key,)

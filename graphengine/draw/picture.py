@@ -69,7 +69,7 @@ class Wire(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """The content of an open box, in a frame of its own."""
+    """The content of an open box, in its own frame."""
 
     key: str
     title: str

@@ -87,7 +87,7 @@ def _depth(scope: str) -> int:
 
 
 def _grouped(box: Box) -> Box:
-    """A box of too many items with neighbors in the order of the nodes in boxes of their own, and those again."""
+    """A box of too many items with neighbors in the order of the nodes in their own boxes, and those again."""
     items: list[GraphNode | Box] = [*box.nodes, *box.boxes]
     level = 0
     while len(items) > MAX_ITEMS:

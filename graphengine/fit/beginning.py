@@ -113,7 +113,7 @@ def require_resolved(residual: Vector, name: str) -> None:
 def require_sum_of_squares(
     objective: Objective, residuals: Residuals, robust: Robust | None, start: Vector, training: TrainingDocument
 ) -> None:
-    """Refuse a loss that is no function of the sum of squares of the residual that the section names.
+    """Refuse a loss that is not a function of the sum of squares of the residual that the section names.
 
     The loss must have the gradient c J'r at all points, with one c > 0; or one c over the loss, as a root has.
 

@@ -77,5 +77,5 @@ def arrays(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers by name as JSON values; what is there is kept as it is if it is no number."""
+    """Numbers by name as JSON values; what is there is kept as it is if it is not a number."""
     return {name: encode_number(value) if isinstance(value, float) else value for name, value in values.items()}

@@ -78,7 +78,7 @@ class Quadratic:
     jacobian : array (m, n), residual : array (m,)
         J and r of half a sum of squares; m = 0 for any other function.
     gradient : array (n,)
-        g, the gradient of a function that is no sum of squares; else zero.
+        g, the gradient of a function that is not a sum of squares; else zero.
     second : array (n, n), optional
         S, the Hessian of such a function; of a sum of squares the part of its Hessian beyond J'J.
     epsilon : float

@@ -105,7 +105,7 @@ def drawn(
     Raises
     ------
     UsageError
-        GE801 if a value is no parameter of its distribution, such as a negative rate.
+        GE801 if a value is not a parameter of its distribution, such as a negative rate.
     """
     found = {}
     for term in terms:

@@ -124,7 +124,7 @@ class SolverTrainer:
         return whole
 
     def fresh(self, values: Mapping[str, Any]) -> SolverTrainer:
-        """The same solver at another start, with a history and values of its own; what is compiled is shared."""
+        """The same solver at another start, with a history and its own values; what is compiled is shared."""
         other = copy(self)
         other.values, other.converged, other.reason = {**self.values, **values}, False, ""
         other.history = History(1, self.graph.trainable if self._recording else ())
@@ -265,7 +265,7 @@ class SolverTrainer:
         return minimized(self.problem, start, self.box, self.typical, self._accept).is_minimum
 
     def _require_squares(self, start: Vector) -> None:
-        """Refuse a loss that is no sum of squares of the residual, which least squares would minimize."""
+        """Refuse a loss that is not a sum of squares of the residual, which least squares would minimize."""
         is_declared = self.training.loss != SUM_OF_SQUARES
         if is_declared and self.options and not self._is_written_as_squares():
             require_sum_of_squares(self.objective, self.residuals, self.robust, start, self.training)

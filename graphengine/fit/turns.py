@@ -1,4 +1,4 @@
-"""A function that calls back, as a generator: it runs in a thread of its own, while the generator waits for it.
+"""A function that calls back, as a generator: it runs in its own thread, while the generator waits for it.
 
 SciPy's solvers call back after each step and cannot be asked for the next one. Here the two take turns: nothing moves
 while the caller of the generator looks, and when the generator is left the function is over.

@@ -244,7 +244,7 @@ def _named(node: NodeDocument) -> Iterator[str]:
 
 
 def _own(document: ModelDocument) -> Iterator[str]:
-    """The functions of the file but for a mere update rule, which is reported where the optimizer is checked."""
+    """The functions of the file except for a mere update rule, which is reported where the optimizer is checked."""
     rule = document.training.optimizer.type if document.training else None
     called = _named_in(document)
     return (name for name in document.functions if name != rule or name in called)

@@ -2,7 +2,7 @@
 
 They check the form of each part on its own. What needs the whole (references, arity, cycles, shapes) is checked by
 `graphengine.ir.graph`. Nodes are typed dictionaries and not classes, because a file may have a million of them.
-The sections `data` and `training` have modules of their own.
+The sections `data` and `training` have their own modules.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ class FunctionDocument(Document):
 
 
 class FunctionFile(FunctionDocument):
-    """A function in a file of its own, such as an update rule."""
+    """A function in its own file, such as an update rule."""
 
     model_config: ClassVar[ConfigDict] = STRICT | ConfigDict(serialize_by_alias=True)
 

@@ -1,6 +1,6 @@
 """Functions: named subgraphs that a node calls as it uses an op.
 
-A file has functions of its own; others come with the package, as function files of the domains `nn`, `nll` and
+A file has its own functions; others come with the package, as function files of the domains `nn`, `nll` and
 `shape`, in the folders of these names. What is wrong with a function, or with functions calling each other, is found
 before anything is inlined; so is how large the graph would become.
 """

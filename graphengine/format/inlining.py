@@ -314,7 +314,7 @@ class Inlining:
     def _operand_problems(
         self, types: Mapping[str, ArrayType], made: Mapping[CallFrame, Problem]
     ) -> dict[CallFrame, Problem]:
-        """What is wrong with calls, but for those within a call that is wrong."""
+        """What is wrong with calls, except for those within a call that is wrong."""
         problems = dict(made)
         known: dict[Any, str | None] = {}  # most calls of a function are alike
         for frame in self._frames:

@@ -33,7 +33,7 @@ def fingerprint(document: ModelDocument) -> str:
 
 
 def meaning(document: ModelDocument) -> Content:
-    """The content of a model's file, the same for all files that mean the same, but for texts."""
+    """The content of a model's file, the same for all files that mean the same, except for texts."""
     return _in_one_form(model_as_dict(document))
 
 

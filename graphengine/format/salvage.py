@@ -44,7 +44,7 @@ class Gaps:
         self._around = around
 
     def alone(self, name: str) -> Gaps:
-        """The gaps of a function of the file, taken as a file of its own that has the other functions, too."""
+        """The gaps of a function of the file, taken as its own file that has the other functions, too."""
         alone, inner = Gaps(), self.within[name]
         alone.names.update({**inner.names, "functions": self.names["functions"]})
         alone.open, alone.within = inner.open | (self.open & {"functions", "opset_imports"}), self.within
@@ -148,7 +148,7 @@ def _cut_in_section(
 
 
 def _lose(gaps: Gaps, section: str, name: str) -> None:
-    """Nothing is known of a name from now on; of what is no name it is not known which one was meant."""
+    """Nothing is known of a name from now on; of what is not a name it is not known which one was meant."""
     gaps.names[section].add(name)
     if not re.match(IDENTIFIER, name):
         gaps.open.add(section)

@@ -96,7 +96,7 @@ def by_input(
     ------
     InputError
         GE401 if it has no column for any input, GE503 for cells of a table without a value, GE404 for columns side by
-        side that are no numbers.
+        side that are not numbers.
     """
     named = named or {}
     if given is None:
@@ -185,11 +185,11 @@ def _names_of(columns: Columns) -> dict[Any, None]:
 
 
 def _columns_of(table: Any, names: Iterable[Column]) -> dict[str, Any]:
-    """The columns of a table that are there, of some; a number counts the columns of a file, and is no name."""
+    """The columns of a table that are there, of some; a number counts the columns of a file, and is not a name."""
     there = {}
     for name in names:
         if isinstance(name, str):
-            with suppress(Exception):  # each library of tables has an error of its own for a missing column
+            with suppress(Exception):  # each library of tables has its own error for a missing column
                 there[name] = table[name]
     return there
 
@@ -248,7 +248,7 @@ class _TableColumns:
         return found
 
     def _unfit(self, column: Column, declared: Input, why: str) -> InputError:
-        """The error about a column: its first cell that is no number at all, else the first that does not fit."""
+        """The error about a column: its first cell that is not a number at all, else the first that does not fit."""
         where = f"{self._what}: column '{column}'"
         cells, shape = cells_of(self._there[column])
         row, cell = _first_unfit(cells[:MOST_LOOKED_AT] if len(shape) == 1 else (), declared)

@@ -1,7 +1,7 @@
 """Which dtypes an op takes and which it gives, found by asking its own rule with types that are tried until some fit.
 
 Nothing is written down for it: a required attribute gets one of its examples or a small value of its type, arrays have
-up to four axes of one size, and inputs have one dtype in common, but for one that may have to hold integers or truth
+up to four axes of one size, and inputs have one dtype in common, except for one that may have to hold integers or truth
 values.
 """
 
@@ -85,7 +85,7 @@ class Trials:
             yield from self._rules_of(layout, common)
 
     def _fitting(self) -> InputLayout | None:
-        """The first layout that the op takes with a common dtype, preferably one without a dtype of its own."""
+        """The first layout that the op takes with a common dtype, preferably one without its own dtype."""
         layouts = list(self._layouts(None, ""))
         for place, own in itertools.product(range(self.count), OWN):
             layouts += self._layouts(place, own)

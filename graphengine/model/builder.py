@@ -127,7 +127,7 @@ class Builder:
     array([2., 4.])
 
     `dtype` is the default for inputs and parameters. Values are symbols: operators, NumPy functions, the ops
-    of `ge.ops` and the functions of `ge.nn` add nodes. A node without a name of its own is named after its op.
+    of `ge.ops` and the functions of `ge.nn` add nodes. A node without its own name is named after its op.
     """
 
     def __init__(

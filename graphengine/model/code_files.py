@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from graphengine.model.model import Model
 
 LONGEST = 10_000
-"""Batches of more samples have sums that training adds in an order of its own."""
+"""Batches of more samples have sums that training adds in its own order."""
 MOST_SHOWN = 24
 """Numbers of an input that an example shows."""
 

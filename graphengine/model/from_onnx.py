@@ -186,7 +186,7 @@ def _value_fields(name: str, declared: Mapping[str, Any], shown: Mapping[str, An
 
 
 def _alike(written: OnnxParts, proto: Any, parameters: set[str], tensors: Tensors) -> bool:
-    """Whether what would be written computes the same as a model, but for the values of parameters."""
+    """Whether what would be written computes the same as a model, except for the values of parameters."""
     graph, other = written.proto.graph, proto.graph
     if _computation(written.proto) != _computation(proto):
         return False

@@ -176,7 +176,7 @@ def _rows_of(array: Any) -> list[int]:
 
 
 CHECKS: tuple[Check, ...] = (crossing, unreached, partly_trained, too_large)
-"""All checks, each with a code of its own."""
+"""All checks, each with its own code."""
 
 
 def resuming(trainer: Trainer | SolverTrainer) -> list[Problem]:

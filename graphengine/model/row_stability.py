@@ -147,7 +147,7 @@ def with_own_rows(targets: Mapping[str, str], graph: Graph, given: Mapping[str, 
 
 
 def require_rows(targets: Iterable[str], own: Container[str]) -> None:
-    """Refuse outputs that are not among those with rows of their own.
+    """Refuse outputs that are not among those with their own rows.
 
     Raises
     ------

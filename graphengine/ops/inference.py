@@ -99,7 +99,7 @@ def target_shape(node: Any, sizes: ArrayType | None) -> Shape:
     Raises
     ------
     ValueError
-        If it has none of the two, or both, or sizes that are no integers.
+        If it has none of the two, or both, or sizes that are not integers.
     """
     if (node.shape is None) == (sizes is None):
         raise ValueError("give either the attribute 'shape' or the input 'sizes'")

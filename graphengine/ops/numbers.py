@@ -103,7 +103,7 @@ class ElementError(ValueError):
 
 
 def _element_error(value: Any) -> ElementError | None:
-    """What is wrong with the first element that is no number, or not as deep or as long as the first ones are."""
+    """What is wrong with the first element that is not a number, or not as deep or as long as the first ones are."""
     lengths = _shape(value)
     path, rows = [0], [enumerate([value])]
     while rows:
@@ -273,7 +273,7 @@ def all_finite(value: Any) -> bool:
 
 
 def make_exact(schema: Any) -> None:
-    """Change a core schema so that a literal that is no string has the type of an expected value.
+    """Change a core schema so that a literal that is not a string has the type of an expected value.
 
     A float takes no integer that it would round.
     """

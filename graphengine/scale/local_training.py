@@ -30,7 +30,7 @@ TRIALS = 3
 
 
 class ThreadWorkers:
-    """Threads, each with programs of its own."""
+    """Threads, each with its own programs."""
 
     def __init__(self, trainer: Trainer, count: int) -> None:
         self._each = [twin_of(trainer) for _ in range(count)]

@@ -90,7 +90,7 @@ def _until_one_dies(
 
 
 class _Started:
-    """A process with a pipe of its own, so that its death is seen whatever it was writing, and locks nobody out."""
+    """A process with its own pipe, so that its death is seen whatever it was writing, and locks nobody out."""
 
     def __init__(self, context: Any, theirs: Connection, compute: Callable[[Any], Any]) -> None:
         self.pipe, other = context.Pipe()

@@ -33,7 +33,7 @@ from graphengine.scale.ahead import ahead
 from graphengine.scale.batch_scoring import BatchScorer, Refusals
 
 PART_ROWS = 2**17
-"""Rows from which a group of rows is a part of its own; smaller ones are put together."""
+"""Rows from which a group of rows is its own part; smaller ones are put together."""
 BATCH_ROWS = 2**16
 """Rows that are computed at once, if they are not too wide."""
 BATCH_BYTES = 2**23
@@ -124,7 +124,7 @@ def done(scoring: Scoring, part: ScorePart) -> dict[str, Any] | None:
 def score_part(scoring: Scoring, part: ScorePart, *, threads: bool = False) -> dict[str, Any]:
     """Compute a part and write its file, unless it is there; return its rows and the refused ones by reason.
 
-    With `threads` the next batch is read and the last one written in threads of their own; otherwise this thread does
+    With `threads` the next batch is read and the last one written in their own threads; otherwise this thread does
     all, one after the other, and so do libraries of linear algebra.
 
     Raises
@@ -152,7 +152,7 @@ def score_part(scoring: Scoring, part: ScorePart, *, threads: bool = False) -> d
 
 
 def _made_of(scoring: Scoring, part: ScorePart) -> Any:
-    """What decides the content of a part's file, but for where things are."""
+    """What decides the content of a part's file, except for where things are."""
     content = {**asdict(scoring), **asdict(part), "source": Path(part.source).name}
     kept = {name: value for name, value in content.items() if name not in ("model", "plugins", "limits", "target")}
     return orjson.loads(orjson.dumps(kept))

@@ -1,4 +1,4 @@
-"""Processes of joblib that compute shards of a training beside this one, each at the other end of a pipe of its own.
+"""Processes of joblib that compute shards of a training beside this one, each at the other end of its own pipe.
 
 A pipe has two ends, so whoever dies is found at once by the other end, whatever it was writing then; queues that
 several processes share would be left locked or with half a message.
@@ -111,7 +111,7 @@ def _serve(pipe: Connection, task: TrainingTask) -> None:
 
 
 def twin_of(trainer: Trainer) -> tuple[Sharding, Batches]:
-    """Return what computes shards of a training in a thread of its own: programs and batches that no other uses."""
+    """Return what computes shards of a training in its own thread: programs and batches that no other uses."""
     sharding = trainer.stepper.sharding
     assert sharding is not None
     return sharding.twin(), copy(trainer.batches)

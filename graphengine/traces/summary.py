@@ -19,7 +19,7 @@ MAX_TERMS = 6
 MAX_LABEL = 11
 """A label beside an edge has at most this many characters."""
 HOLE, HOLE_END = "\x02", "\x03"
-"""Around what a page replaces by a number of its own; `in_product` adds a parenthesis to the first."""
+"""Around what a page replaces by its own number; `in_product` adds a parenthesis to the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def identity(
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a folder of their own, which is made if it is not there.
+    """The checkpoints of one training, in their own folder, which is made if it is not there.
 
     `identity` is what a training must have in common with the one that it resumes, `layout` what its state must have;
     `limits` bound what is read; `backend` is the name of what computes.

@@ -54,7 +54,7 @@ class Chunk:
         return self.pieces[0].segment.size
 
     def singles(self) -> Iterator[Chunk]:
-        """Each iteration as a chunk of its own."""
+        """Each iteration as its own chunk."""
         done = self.done
         for segment, start, stop, first, last, ends_epoch in self.pieces:
             for place in range(start, stop):

@@ -75,7 +75,7 @@ def _computed(statistic: Statistic, graph: Graph, values: Mapping[str, Any], dat
 
 
 def _lacking(found: Array, recipe: FromDataInitializer, blocks: Blocks) -> str:
-    """Why the first statistic that is no number is none."""
+    """Why the first statistic that is not a number is none."""
     place = tuple(np.argwhere(~np.isfinite(found))[0].tolist())
     column = f", column {place[0]}" if place else ""
     if np.asarray(sum(map(_count, blocks())))[place] == 0:
@@ -184,7 +184,7 @@ def _scale(low: Array, high: Array) -> Any:
 
 
 def _divided(blocks: Blocks, scale: Any) -> Blocks:
-    """The rows divided by powers of two, which is exact but for numbers next to 0 beside much larger ones."""
+    """The rows divided by powers of two, which is exact except for numbers next to 0 beside much larger ones."""
     return (lambda: (block / scale for block in blocks())) if np.any(scale != 1) else blocks
 
 

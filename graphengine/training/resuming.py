@@ -34,7 +34,7 @@ def stops(iterations: int, per_epoch: int) -> list[int]:
 def check_resume(make: Callable[..., Trainer], iterations: int | None, at: Sequence[int] = ()) -> Iterator[Resumed]:
     """Interrupt a training and resume it, for each of some iterations.
 
-    `make` gives a new trainer that saves itself in a folder of its own; it takes keywords that replace keys of the
+    `make` gives a new trainer that saves itself in its own folder; it takes keywords that replace keys of the
     training section.
 
     Raises

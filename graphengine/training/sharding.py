@@ -82,7 +82,7 @@ class Sharding(Accumulation):
         return staged.run_passes(values, run_pass, lambda: batches[0])
 
     def twin(self) -> Sharding:
-        """A sharding with programs of its own, for another thread."""
+        """A sharding with its own programs, for another thread."""
         twin = copy(self)
         twin.workers, twin._in_parts = None, {}
         return twin

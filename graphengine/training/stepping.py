@@ -261,7 +261,7 @@ class Stepper:
         return self._run_again(chunk, total) if self._has_no_number(sums) else sums
 
     def _run_again(self, chunk: Chunk, total: float) -> list[LossSum]:
-        """The sums of a chunk in which a loss is no number, by another run of it that gives each loss."""
+        """The sums of a chunk in which a loss is not a number, by another run of it that gives each loss."""
         rows: list[tuple[Any, ...]] = []
         self._carried = _copies(self._last)
         self._loop(chunk, [True] * chunk.count, self._recorded[:2], rows, total)
@@ -340,7 +340,7 @@ class Stepper:
     def _require_finite(
         self, iteration: int, loss: float, found: Mapping[str, Any], batches: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Refuse numbers that are not finite, but for a loss of parts of which no sample counts."""
+        """Refuse numbers that are not finite, except for a loss of parts of which no sample counts."""
         is_finite = math.isfinite(loss) and all(map(all_finite, found.values()))
         if not is_finite and not self._counts_nothing(loss, found, batches):
             values = self._packing.unpack(found, "new_")

@@ -353,7 +353,7 @@ class _Walk:
         return name
 
     def _keyed(self, node: GraphNode) -> GraphNode:
-        """A random op with a key of its own in each part."""
+        """A random op with its own key in each part."""
         place = node.node.signature.key
         if not node.node.random or place is None:
             return node

@@ -41,7 +41,7 @@ class JaxBackend:
         self._device = _device(device) if device else None
 
     def is_exact(self, graph: Graph) -> bool:
-        """Return False: XLA adds in another order, and has functions of its own."""
+        """Return False: XLA adds in another order, and has its own functions."""
         return False
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> JaxProgram:

@@ -1,7 +1,7 @@
 """The table of the numba backend, from kernel ops to expressions on doubles.
 
 IEEE 754 defines arithmetic, square roots and comparisons to the last bit. A function of the C library differs from
-NumPy's in last bits on some machines: NumPy has routines of its own for some processors. Two thousand numbers show it.
+NumPy's in last bits on some machines: NumPy has its own routines for some processors. Two thousand numbers show it.
 """
 
 from __future__ import annotations

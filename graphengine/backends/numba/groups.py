@@ -177,7 +177,7 @@ class Group:
         return self._span_along(_axes_of(known), shape)
 
     def _span_along(self, axes: Sequence[int], shape: Any) -> Span | None:
-        """The span of a shape whose dimensions, but for those of size 1, are these axes; None if their sizes differ."""
+        """The span of a shape whose dimensions, except for size 1, are these axes; None if their sizes differ."""
         fits = [self.shape[axis] for axis in axes] == [size for size in shape if size != 1]
         return _along(axes, shape) if fits else None
 
@@ -209,7 +209,7 @@ class Group:
 
 
 def _along(axes: Iterable[int], shape: Any) -> Span:
-    """The span of a shape whose dimensions, but for those of size 1, are these axes."""
+    """The span of a shape whose dimensions, except for size 1, are these axes."""
     following = iter(axes)
     return tuple([None if size == 1 else next(following) for size in shape])
 

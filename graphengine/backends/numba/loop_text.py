@@ -103,7 +103,7 @@ class LoopText:
         return Line((), "", ())
 
     def _unread(self) -> Iterator[str]:
-        """The sources that are arrays and read by what is no group."""
+        """The sources that are arrays and read by what is not a group."""
         for line in self._lines:
             if not isinstance(line.text, RowsText):
                 yield from _other_numbers(self._graph, filter(self.arrays.__contains__, line.inputs))

@@ -164,7 +164,7 @@ class OneRowText:
         yield f"{each.name} = {self._names[each.value]}"
 
     def _made(self, value: str) -> Iterator[str]:
-        """Memory for a value that is no result, under a name of its own."""
+        """Memory for a value that is not a result, under its own name."""
         if value not in self._names:
             self._names[value] = f"m{len(self._names)}"
             yield f"{self._names[value]} = {_memory(self._graph.types[value])}"

@@ -1,7 +1,7 @@
 """Groups of instructions as calls of a plan: each group one call of a compiled loop, in memory that the plan provides.
 
 The numpy backend has the memory of a plan and reuses it. So each result, and what a loop keeps between two passes over
-a row, is a call of its own that gives memory; the loop writes there.
+a row, is its own call that gives memory; the loop writes there.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ WORTH_SHARING = 2**20
 PART = 2**13
 """Numbers of the space in a part, or a few more."""
 MOST_PARTS = 64
-"""Parts at most: each has sums of its own for all columns."""
+"""Parts at most: each has its own sums for all columns."""
 CLAIMS = [(ArrayType((1,), np.dtype(np.int64)), False), (ArrayType((), np.dtype(np.bool_)), True)]
 """The types of `claims`, the number of the next part, and `ends`, whether the loop finishes the sums of all parts."""
 

@@ -81,7 +81,7 @@ class RowsText:
 
     @property
     def operands(self) -> list[LoopParameter]:
-        """The parameters that are no constants."""
+        """The parameters that are not constants."""
         return [each for each in self.parameters if not each.is_constant]
 
     @property
@@ -352,7 +352,7 @@ class RowsText:
         return [line for line in named if line.partition(" ")[0] in used]
 
     def _tiles(self, lines: Sequence[str]) -> list[str]:
-        """Lines for the runs of a vector, whose length is known but for the last one."""
+        """Lines for the runs of a vector, whose length is known except for the last one."""
         size, whole = self._size(0), [re.sub(r"\bm\b", str(TILE), line) for line in lines]
         rest = [f"at = {size} - {size} % {TILE}", f"m = {size} - at", *lines]
         return [*nested([f"for at in range(0, {size} - {size} % {TILE}, {TILE}):"], whole), *rest]
@@ -413,7 +413,7 @@ class RowsText:
         return f"{total} = {_fold(member).function}({', '.join([*self._folded_runs(member), total])})"
 
     def _column(self, member: Member) -> list[str]:
-        """One more number for each column: with others of single precision in a loop of its own, which is faster."""
+        """One more number for each column: with others of single precision in its own loop, which is faster."""
         fold, place = _fold(member), self._element(self._columns(member))
         if self._wide:
             factors = [self._operand(member, place) for place in fold.places]

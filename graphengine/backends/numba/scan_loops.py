@@ -1,4 +1,4 @@
-"""Loops (`scan`) over few numbers as machine code: each number of each small array is a variable of its own.
+"""Loops (`scan`) over few numbers as machine code: each number of each small array is its own variable.
 
 A loop is compiled only where it has the bits of the NumPy backend, so it may replace the steps in Python at any time:
 it does so once they have run for about as long as numba takes to start and to compile. In the steps of other loops
@@ -46,7 +46,7 @@ def compile_scans(calls: Iterable[Call]) -> None:
 
 
 def scan_listing(call: Call) -> CodeListing | None:
-    """The text of a loop, or of those inside of it; None if a call is no loop or runs in Python."""
+    """The text of a loop, or of those inside of it; None if a call is not a loop or runs in Python."""
     loops = list(_loops([call]))
     texts = [each.faster.text for each in loops if isinstance(each.faster, ScanLoop)]
     names = dict(itertools.chain.from_iterable(text.names.items() for text in texts))
@@ -97,12 +97,12 @@ class StepsText:
 
     @property
     def given(self) -> list[str]:
-        """The sources that are no sequences."""
+        """The sources that are not sequences."""
         return [name for name in self._steps.piece.sources if name not in self._steps.cut]
 
     @property
     def _given_numbers(self) -> list[tuple[str, str]]:
-        """The sources that are no sequences, each with the name of each of its numbers."""
+        """The sources that are not sequences, each with the name of each of its numbers."""
         return [(source, name) for source in self.given for name in self._names[source].flat]
 
     def lines(self) -> str:

@@ -25,7 +25,7 @@ from graphengine.ops.families.constants import Constant
 
 
 def encoded(graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) -> SlotProgram | None:
-    """A program of codes, None where a value is no number, or an expression lacks or has other bits."""
+    """A program of codes, None where a value is not a number, or an expression lacks or has other bits."""
     if not _has_numbers_alone(graph, sources):
         return None
     slots: dict[Any, int] = {name: place for place, name in enumerate(sources)}

@@ -182,7 +182,7 @@ class _Assignment:
     def _write(self, index: int, instruction: _Numbered, dying: Sequence[int]) -> None:
         """Write a result over the source that it replaces, or into a buffer; those of `dying` are free by then."""
         over = dying if instruction.call.elementwise else ()
-        source = self._replaces.get(instruction.output, -1)  # which is no value
+        source = self._replaces.get(instruction.output, -1)  # which is not a value
         if source in over and source not in self._escaping:
             self._pool.buffers.in_place[index] = self._names[source]
         elif self._takes_buffer(instruction):

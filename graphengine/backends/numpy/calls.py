@@ -38,7 +38,7 @@ class Call(NamedTuple):
 
     @property
     def values(self) -> list[str]:
-        """The operands that are no literals."""
+        """The operands that are not literals."""
         return [operand for operand in self.inputs if type(operand) is str]
 
 

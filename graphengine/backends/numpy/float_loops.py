@@ -164,7 +164,7 @@ class FloatLoop:
         return whole
 
     def _write(self, graph: Graph, loop: LoopParts, text: NumberText) -> None:
-        """Write the nodes of a graph, loops as lines of their own."""
+        """Write the nodes of a graph, loops as their own lines."""
         for each in instructions(graph):
             self._calls += not isinstance(each.node, Constant)
             inner = loop.inner.get(each.outputs[0])

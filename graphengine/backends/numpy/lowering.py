@@ -1,7 +1,7 @@
 """From an optimized graph of known shapes to a list of calls: NumPy functions on slots.
 
 Floating-point scalars become Python floats (`scalars`). An op that has a NumPy ufunc as its counterpart writes into a
-buffer, one in the table of `kernels` has a call of its own, and any other calls the node's own `forward`.
+buffer, one in the table of `kernels` has its own call, and any other calls the node's own `forward`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Instructions on few numbers as lines of text: each number of each small array is a variable of its own.
+"""Instructions on few numbers as lines of text: each number of each small array is its own variable.
 
 What only moves numbers, such as `slice` and `concat`, becomes another arrangement of names and no line. The text holds
 operators, digits and names made here, v0 for numbers: no character of it comes from a file.
@@ -38,7 +38,7 @@ class NoTextError(Exception):
 
 
 class Expressed(str):
-    """An expression that needs a name of its own."""
+    """An expression that needs its own name."""
 
     __slots__ = ()
 

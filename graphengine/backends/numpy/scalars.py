@@ -84,7 +84,7 @@ def safe_hypot(x: float, y: float) -> float:
 def gives_same_bits(function: Callable[[float], float], ufunc: Callable[..., Any]) -> bool:
     """Whether a function on floats gives what one of NumPy gives, bit for bit, judged by two thousand numbers.
 
-    Python calls the C library, and NumPy may have a routine of its own. Where it has, a rounding in several differs.
+    Python calls the C library, and NumPy may have its own routine. Where it has, a rounding in several differs.
     """
     samples = np.concatenate([np.linspace(-20, 20, 1001), np.geomspace(1e-300, 1e300, 1001)])
     return np.array_equal(ufunc(samples), np.array([function(x) for x in samples.tolist()]))

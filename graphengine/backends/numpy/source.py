@@ -30,7 +30,7 @@ class PlanText:
 
     def function(self, sources: Sequence[str], outputs: Sequence[str]) -> str:
         """A function from the values of `sources` to a list of the values `outputs`."""
-        lines, names = self._lines(outputs, outputs)  # named twice, so that each output keeps a name of its own
+        lines, names = self._lines(outputs, outputs)  # named twice, so that each output keeps its own name
         return _text(
             "def run(given, buffers):",
             *self._unpacked(sources),

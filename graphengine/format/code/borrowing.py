@@ -1,4 +1,4 @@
-"""Definitions borrowed from this package for a text of their own: functions, classes and constants with what they need.
+"""Definitions borrowed from this package for their own text: functions, classes and constants with what they need.
 
 An op is written once, in its class. So a text that computes without this package has the source of what it calls,
 without annotations and without what only a recording needs. Names that two modules have are made different.
@@ -122,7 +122,7 @@ class Borrowed:
         Raises
         ------
         Unborrowed
-            If its source is not there, or is that of a node with a constructor of its own.
+            If its source is not there, or is that of a node with its own constructor.
         """
         if name in self.replaced:
             return self.replaced[name]

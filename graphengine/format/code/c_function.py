@@ -222,7 +222,7 @@ def nested(shape: Sequence[Any], line: str, axes: Sequence[Any] | None = None) -
     yield f"{'    ' * len(chosen)}{line}"
 
 
-# ---------------------------------------------------------------- ops with loops of their own
+# ---------------------------------------------------------------- ops with their own loops
 
 
 def reduced(text: CFunction, instruction: Instruction, axes: Sequence[Any]) -> Iterator[str]:

@@ -60,7 +60,7 @@ class CPart:
 
     @cached_property
     def results(self) -> list[str]:
-        """The outputs that it writes but for those that replace sources."""
+        """The outputs that it writes except for those that replace sources."""
         return absent(self.outputs, self.carried)
 
 
@@ -196,7 +196,7 @@ def _described(part: CPart, names: Names, remarks: Mapping[str, str]) -> Iterato
 def _written(
     function: CFunction, graph: Graph, written: Sequence[tuple[str, str]], replaced: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
-    """Lines that write the results: first into arrays of their own, then over what they replace."""
+    """Lines that write the results: first into their own arrays, then over what they replace."""
     changed = [(target, value) for target, value in replaced if function.name(value) != target]
     kept = {value: f"kept_{place}" for place, (_, value) in enumerate(changed) if value in graph.sources}
     yield from _copies(function, graph, kept)

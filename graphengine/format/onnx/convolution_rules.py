@@ -37,7 +37,7 @@ def _inputs(emit: Emitter, applied: Applied) -> list[str]:
 
 
 def _layout(applied: Applied) -> dict[str, Any]:
-    """Return the attributes that say what the patches are, but for their padding."""
+    """Return the attributes that say what the patches are, except for their padding."""
     kernel = applied.shape(1)[2:]
     return {
         "kernel_shape": list(kernel),

@@ -82,7 +82,7 @@ def pair(call: OnnxCall) -> tuple[Any, Any]:
 
 
 def evened(call: OnnxCall, x: Any, y: Any) -> tuple[Any, Any]:
-    """Return two operands for computing; sizes beside values that are no constants become a value themselves."""
+    """Return two operands for computing; sizes beside values that are not constants become a value themselves."""
     if all(isinstance(each, np.ndarray) for each in (x, y)) and max(np.size(x), np.size(y)) < 64:
         return x, y
     return call.draft.computed(x), call.draft.computed(y)

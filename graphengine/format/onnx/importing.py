@@ -329,7 +329,7 @@ class Importer:
     def _inlined(
         self, function: Any, inputs: list[Any], given: dict[str, Any], node: Any, scope: ImportScope
     ) -> list[Any]:
-        """Import the nodes of a function in a scope of their own."""
+        """Import the nodes of a function in their own scope."""
         self._check_depth(scope)
         defaults = {each.name: self._attribute(each) for each in function.attribute_proto}
         values = dict.fromkeys(function.input)

@@ -141,7 +141,7 @@ def _contracted_order(nodes: Sequence[Any], members: list[int]) -> list[int]:
 
 
 def _contracted_edges(nodes: Sequence[Any], moved: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield from which node to which a value leads, but for those inside the one that others have become."""
+    """Yield from which node to which a value leads, except for those inside the one that others have become."""
     place = {name: moved.get(number, number) for number, node in enumerate(nodes) for name in node.output}
     for number, node in enumerate(nodes):
         own = moved.get(number, number)

@@ -110,7 +110,7 @@ def _names_in(emit: Emitter, near: str, inside: Iterable[str], around: Mapping[s
 
 
 def _output(inner: Emitter, near: str, value: str, graph: Graph) -> Any:
-    """Return the declaration of an output of a body under a name of its own."""
+    """Return the declaration of an output of a body under its own name."""
     name = inner.free(near)
     inner.alias(inner.renamed[value], name)
     return _declared(inner, name, graph.types[value])

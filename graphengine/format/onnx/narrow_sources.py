@@ -37,7 +37,7 @@ def narrow_sources(graph: Graph, values: Mapping[str, Any], replaceable: frozens
 
 
 def _declared(graph: Graph, apart: set[str]) -> dict[str, Any]:
-    """Return the declared storage of the sources that nodes read, but for those that are apart."""
+    """Return the declared storage of the sources that nodes read, except for those that are apart."""
     read = set(itertools.chain.from_iterable(node.inputs for node in graph.nodes)) - apart
     sources = {name: getattr(each, "storage", None) for name, each in {**graph.inputs, **graph.parameters}.items()}
     return {name: storage for name, storage in sources.items() if storage is not None and name in read}

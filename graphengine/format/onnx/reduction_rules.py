@@ -215,7 +215,7 @@ def _diagonal(emit: Emitter, x: str, dtype: np.dtype[Any]) -> str:
 
 @exports("untile")
 def untile(emit: Emitter, applied: Applied) -> str:
-    """Write the sum over the tiles, which get an axis of their own."""
+    """Write the sum over the tiles, which get their own axis."""
     reps = list(applied.reps)
     if not reps:
         return emit.read(applied)
