@@ -69,18 +69,18 @@ def chosen(workers: int | None, dask: str | None) -> int | str | None:
 
 
 def shards(
-    model: Model, overrides: Mapping[str, Any], given: Mapping[str, Any], workers: int | None, dask: str | None
+    model: Model, overrides: Mapping[str, Any], given: Mapping[str, Any], who: int | str | None
 ) -> dict[str, Any]:
     """Keywords of a training with the shards that workers need, if there are any.
 
     Raises
     ------
     UsageError
-        GE801 for two kinds of workers, or data that workers could not open.
+        GE801 for data that workers could not open.
     """
-    if chosen(workers, dask) is None:
+    if who is None:
         return dict(overrides)
-    if given and dask is not None:
+    if given and isinstance(who, str):
         hint = "declare the data in the model file, and name it with --set training.data=NAME"
         raise UsageError(
             "workers open a data source of the model file, so they cannot take --data or --input", hint=hint
@@ -91,10 +91,9 @@ def shards(
 
 
 def working(
-    trainer: Trainer | SolverTrainer, model: Model, given: Any, workers: int | None, dask: str | None
+    trainer: Trainer | SolverTrainer, model: Model, given: Any, who: int | str | None
 ) -> AbstractContextManager[None]:
     """Let workers compute the shards of a training in the block; one local worker is this process."""
-    who = chosen(workers, dask)
     if who in (None, 1):
         return nullcontext()
     from graphengine.scale import local_training

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.clustering import DaskAddress, WorkerCount, shards, working
+from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen, shards, working
 from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
@@ -99,13 +98,11 @@ def run(
         given = _with_data(opened, data, columns, given, trains=trains)
     unwritten = Unwritten()
     if trains:
-        is_shared = workers is not None or dask is not None
-        overrides = _overrides(context)
-        if is_shared:
-            overrides = shards(opened, overrides, given, workers, dask)
+        who = chosen(workers, dask)
+        overrides = shards(opened, _overrides(context), given, who)
         trainer = opened.trainer(given or None, **saving, **overrides)
         _heed_resuming(trainer, strict=strict)
-        with working(trainer, opened, given, workers, dask) if is_shared else nullcontext():
+        with working(trainer, opened, given, who):
             history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
         draw_curve(history, plot, unwritten)
