@@ -146,11 +146,9 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
     ) -> None:
-        by_kind: dict[str, dict[str, Any]] = {"batch": {}, "sample": {}, "whole": {}}
-        for name, array in arrays.items():
-            by_kind[_sample_axis(name, array, graph)][name] = array
-        self._batched, self._single = by_kind["batch"], by_kind["sample"]
-        self._whole = {name: in_memory(array) for name, array in by_kind["whole"].items()}
+        by_axis = _by_sample_axis(arrays, graph)
+        self._batched, self._single = by_axis["batch"], by_axis["sample"]
+        self._whole = {name: in_memory(array) for name, array in by_axis["whole"].items()}
         self.arrays, self.inputs, self._declared = arrays, frozenset(arrays), graph.inputs
         self.samples = self._count_samples()
         self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]
@@ -346,6 +344,14 @@ def takes_single_samples(arrays: Mapping[str, Any], graph: Graph) -> bool:
 def rows_of(array: Any, chosen: Chosen) -> Any:
     """Some rows of an array; those of a stored array stay where they are."""
     return array.chosen(chosen) if isinstance(array, Stored) else array[chosen.rows(slice(None))]
+
+
+def _by_sample_axis(arrays: Mapping[str, Any], graph: Graph) -> dict[str, dict[str, Any]]:
+    """The arrays of inputs that take a batch, a single sample or the whole array at a time."""
+    found: dict[str, dict[str, Any]] = {"batch": {}, "sample": {}, "whole": {}}
+    for name, array in arrays.items():
+        found[_sample_axis(name, array, graph)][name] = array
+    return found
 
 
 def _sample_axis(name: str, array: Any, graph: Graph) -> str:

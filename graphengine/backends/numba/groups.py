@@ -89,7 +89,7 @@ class Group:
         return [each for each in self.members if each.fold and each.output not in self.spans]
 
     def pays(self, fewest: int) -> bool:
-        """Whether it computes so many numbers, and no single instruction; always if none are asked for."""
+        """Whether several instructions compute at least `fewest` numbers; every group pays where that is 0."""
         return not fewest or (len(self.members) > 1 and self.numbers >= fewest)
 
     def takes(self, instruction: Instruction) -> bool:
