@@ -119,7 +119,7 @@ def test_the_first_command_of_the_readme():
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0] == "linreg: 100 iterations, 100 epochs"
-    assert lines[1] == "loss on the 24 rows trained on: 271309.375 -> 50266.77658"
+    assert lines[1] == "loss on the 24 training rows: 271309.375 -> 50266.77658"
     name, value = lines[3].split()
     assert (lines[2], name) == ("parameters:", "theta")
     assert float(value) == pytest.approx(THETA, rel=1e-9)

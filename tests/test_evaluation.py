@@ -191,16 +191,16 @@ def test_the_end_shows_the_check_whose_values_the_model_has_and_the_rows_of_the_
     assert found["checks_on"] == {"data": "validation", "rows": 1}
     text = CliRunner().invoke(app, ["train", str(path)], catch_exceptions=False).stdout
     assert f"check after iteration {best} on 1 row of 'test', the best one, whose values the model has:\n" in text
-    assert "outputs on the 2 rows trained on:\n" in text
+    assert "outputs on the 2 training rows:\n" in text
 
 
 @pytest.mark.parametrize(
     ("keys", "on", "batch"),
     [
-        ({}, "the 2 rows trained on", 2),
-        ({"batch_size": 1}, "batches of 1 of the 2 rows trained on", 1),
-        ({"batch_size": 1, "accumulate": 2}, "the 2 rows trained on", 2),
-        ({"optimizer": {"type": "lbfgs"}}, "the 2 rows trained on", 2),
+        ({}, "the 2 training rows", 2),
+        ({"batch_size": 1}, "batches of 1 of the 2 training rows", 1),
+        ({"batch_size": 1, "accumulate": 2}, "the 2 training rows", 2),
+        ({"optimizer": {"type": "lbfgs"}}, "the 2 training rows", 2),
     ],
 )
 def test_the_end_says_what_the_losses_are_on(tmp_path, keys, on, batch):
@@ -216,8 +216,8 @@ def test_the_end_says_what_the_losses_are_on(tmp_path, keys, on, batch):
 @pytest.mark.parametrize(
     ("keys", "on", "data"),
     [
-        ({"validation": {"fraction": 0.25}}, "2 rows set apart", {"data": "validation", "rows": 2}),
-        ({"metrics": {"squares": "loss"}}, "the 8 rows trained on", {"data": "training", "rows": 8}),
+        ({"validation": {"fraction": 0.25}}, "2 rows held out", {"data": "validation", "rows": 2}),
+        ({"metrics": {"squares": "loss"}}, "the 8 training rows", {"data": "training", "rows": 8}),
     ],
 )
 def test_a_check_names_the_rows_that_it_is_on(tmp_path, keys, on, data):

@@ -219,7 +219,7 @@ def test_evaluate_takes_the_rows_that_a_training_sets_apart(tmp_path, labels, se
     assert (found["rows"], found["data"], found["set_apart"]) == (6, "train", True)
     assert found["loss"] == scores.loss
     text = CliRunner().invoke(app, ["evaluate", str(path)], catch_exceptions=False).stdout
-    assert "t: 6 rows of 'train' set apart for validation\n" in text
+    assert "t: 6 rows of 'train' held out for validation\n" in text
 
 
 @pytest.mark.parametrize("table", [pandas.DataFrame, dict])

@@ -20,7 +20,7 @@ NOISE = 1e-6
 
 
 class CheckedRows(NamedTuple):
-    """What the checks of a training are on: rows of a data source, a fraction set apart, or the rows trained on."""
+    """The rows of the checks of a training: a data source, a fraction that is held out, or the training rows."""
 
     rows: int
     apart: bool
@@ -29,10 +29,10 @@ class CheckedRows(NamedTuple):
     @property
     def text(self) -> str:
         """The rows in words."""
-        rows = counted(self.rows, "row")
         if not self.apart:
-            return f"the {rows} trained on"
-        return f"{rows} of '{self.source}'" if self.source else f"{rows} set apart"
+            return f"the {counted(self.rows, 'training row')}"
+        rows = counted(self.rows, "row")
+        return f"{rows} of '{self.source}'" if self.source else f"{rows} held out"
 
     def as_json(self) -> dict[str, Any]:
         """The rows as an object of JSON."""
@@ -40,7 +40,7 @@ class CheckedRows(NamedTuple):
 
 
 class TrainedRows(NamedTuple):
-    """What the loss of an iteration is on: all rows trained on, or batches of them."""
+    """The rows that the loss of an iteration is computed on: all training rows, or batches of them."""
 
     rows: int
     batch: int
@@ -48,7 +48,7 @@ class TrainedRows(NamedTuple):
     @property
     def text(self) -> str:
         """The rows in words."""
-        rows = f"the {counted(self.rows, 'row')} trained on"
+        rows = f"the {counted(self.rows, 'training row')}"
         return rows if self.batch == self.rows else f"batches of {self.batch} of {rows}"
 
     def as_json(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Report:
     def _origin(self) -> str:
         """What the outputs are on, where rows are kept apart for validation."""
         is_apart = self.checked is not None and self.checked.apart
-        return f" on the {counted(self.rows or 0, 'row')} trained on" if is_apart else ""
+        return f" on the {counted(self.rows or 0, 'training row')}" if is_apart else ""
 
     def _print_check(self, check: Check, *, is_best: bool) -> None:
         best = ", the best one, whose values the model has" * is_best

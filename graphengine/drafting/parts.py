@@ -69,7 +69,7 @@ class Parts:
     def regress(self, scores: str, target: str, penalty: Penalty | None = None) -> str:
         """Add what follows from a column that predicts the scaled target; returns the metric."""
         fitted = self.node("fitted", "squeeze", [scores], "one number for each row", axis=1)
-        mean = self.statistic("target_mean", [], "mean", target, "mean of the target over the rows trained on")
+        mean = self.statistic("target_mean", [], "mean", target, "mean of the target over the training rows")
         std = self.statistic("target_std", [], "std", target, "its standard deviation")
         scaled = self.node(
             "scaled_target", "nn.standardize", [target, mean, std], "the target with mean 0, deviation 1"
@@ -86,7 +86,7 @@ class Parts:
             return
         self.node("squares", "square", [penalty.weight], "large weights cost, so columns alike have one best solution")
         self.node("sum_of_squares", "sum", ["squares"], "of all weights")
-        rows = self.statistic("rows", [], "count", target, "the number of rows trained on")
+        rows = self.statistic("rows", [], "count", target, "the number of training rows")
         self.node("squares_per_row", "div", ["sum_of_squares", rows], "the loss is a mean over the rows, too")
         self.node("penalty", "mul", ["squares_per_row", penalty.strength], penalty.why)
         self.node("loss", "add", [misfit, "penalty"], "what is minimized")

@@ -112,8 +112,8 @@ class _ModelDraft:
         if task.has_gaps:
             usual = parts.statistic("usual", size, "median", full, "median of each column, for its gaps")
             full = parts.node("full", "nn.impute", [full, usual], "gaps get the median of their column")
-        mean = parts.statistic("mean", size, "mean", full, "mean of each column over the rows trained on")
-        std = parts.statistic("std", size, "std", full, "standard deviation of each column over the rows trained on")
+        mean = parts.statistic("mean", size, "mean", full, "mean of each column over the training rows")
+        std = parts.statistic("std", size, "std", full, "standard deviation of each column over the training rows")
         return parts.node("scaled", "nn.standardize", [full, mean, std], "columns with mean 0 and standard deviation 1")
 
     def _measures(self) -> str:

@@ -24,7 +24,7 @@ from graphengine.ops.shapes import Shape, Size
 from graphengine.training.evaluation import Evaluation, largest_part
 from graphengine.training.splitting import split
 
-APART = " set apart for validation"
+APART = " held out for validation"
 """Follows a number of rows."""
 LOSS = "loss"
 HALF = 0.5
