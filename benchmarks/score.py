@@ -93,13 +93,19 @@ def in_turns(title: str, contenders: Sequence[Contender], job: Job, goals: Seque
 
 def score(job: Job, workers: int = 0) -> Work:
     """Build `graphengine score` in threads of this process, or by so many workers."""
-    from graphengine.scale.score_folders import by_workers, one_by_one, score_folder
+    from graphengine.scale.score_folders import by_workers, one_by_one
+
+    return score_by(by_workers(workers) if workers else one_by_one, job)
+
+
+def score_by(engine: Any, job: Job) -> Work:
+    """Build `graphengine score` with an engine."""
+    from graphengine.scale.score_folders import score_folder
     from graphengine.scale.score_parts import Scoring
 
     scoring = Scoring(
         str(job.folder / "model.json"), job.model.fingerprint, (job.output,), ("id",), (("x", tuple(job.columns)),)
     )
-    engine = by_workers(workers) if workers else one_by_one
 
     def scored(target: Path) -> None:
         score_folder(scoring, str(job.folder / "*.parquet"), target, engine)

@@ -9,13 +9,16 @@ import resource
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import graphengine as ge
 from benchmarks.harness import Goal, Options, Row, Table, verify
-from benchmarks.score import Job, linear, score
+from benchmarks.load_once import peak_memory
+from benchmarks.score import Job, linear, score, score_by
 
 ROWS = 800_000
 """Rows of a file of 20 columns: 0.15 GB."""
@@ -29,7 +32,7 @@ def run(options: Options) -> list[Table]:
     warnings.simplefilter("ignore", ge.errors.ModelWarning)
     with tempfile.TemporaryDirectory() as folder:
         job = _files(Path(folder, "linear"), 31 if options.full else 4)
-        return [*workers(job, rounds=2 if options.full else 4), _memory()]
+        return [*workers(job, rounds=2 if options.full else 4), memory(job)]
 
 
 def _files(folder: Path, count: int) -> Job:
@@ -71,7 +74,23 @@ def _processor_time() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def _memory() -> Table:
-    """The largest process that this one has started."""
-    peak = 1024.0 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return Table("The memory of a worker", "MB", "worker", [Row("a worker", "ours", [peak])])
+def memory(job: Job) -> Table:
+    """The largest of two workers that score all files."""
+    from graphengine.scale.processes import in_processes
+
+    peaks: list[float] = []
+
+    def engine(_work: Any, scoring: Any, parts: Any, died: Any) -> Iterator[Any]:
+        for part, result in in_processes(_measured, scoring, parts, 2, died=died):
+            peaks.append(result.pop("peak"))
+            yield part, result
+
+    score_by(engine, job)(1)
+    return Table("The memory of a worker", "MB", "worker", [Row("a worker", "ours", [max(peaks)])])
+
+
+def _measured(scoring: Any, part: Any) -> dict[str, Any]:
+    """Score a part; the result has the highest memory of this process so far, too."""
+    from graphengine.scale.score_parts import score_part
+
+    return {**score_part(scoring, part), "peak": float(peak_memory())}
