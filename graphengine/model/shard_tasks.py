@@ -19,12 +19,15 @@ from typing import Any
 from graphengine.errors import GraphEngineError
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.model.model import Model
+from graphengine.model.shared_pipes import SharedPipe
 from graphengine.model.tasks import ModelTask, task_of
 from graphengine.training.loop import Trainer
-from graphengine.training.sharding import ShardRequest, Subtotals
+from graphengine.training.sharding import ShardRequest, Subtotals, one_thread
 
 GONE = (EOFError, OSError)
 """What a pipe raises whose other end is gone."""
+MOST_LOSSES = 20
+"""Workers in a row that one iteration may lose: what ends each process that works on it is no accident."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def _to_compute(training: TrainingDocument) -> dict[str, Any]:
     return {**training.model_dump(mode="json", exclude={"data"}), **left}
 
 
-def answer(pipe: Connection, compute: Callable[..., Any]) -> None:
+def answer(pipe: Connection | SharedPipe, compute: Callable[..., Any]) -> None:
     """Answer the questions that come through a pipe, arguments of `compute`, until its other end is gone.
 
     What `compute` raises is an answer, too.
@@ -129,7 +132,8 @@ class PipedActor(ShardActor):
     def listen(self, name: str, key: bytes, host: str) -> bool:
         """Wait for a process of this host that connects to a name and knows the key; whether it can be on this host.
 
-        The name is an abstract socket of Linux: no file is left if the worker is killed.
+        The name is an abstract socket of Linux: no file is left if the worker is killed. BLAS has one thread until the
+        process is gone: if several actors changed that for each question, OpenBLAS would wait 100 ms each time.
         """
         if sys.platform != "linux" or host != socket.gethostname():
             return False
@@ -138,15 +142,19 @@ class PipedActor(ShardActor):
         return True
 
     def _serve(self, listener: Listener) -> None:
-        with listener, suppress(AuthenticationError, *GONE), listener.accept() as pipe:
-            answer(pipe, self.subtotals)
+        with listener, suppress(AuthenticationError, *GONE), listener.accept() as pipe, one_thread():
+            answer(SharedPipe(pipe), self.subtotals)
 
 
 class Piped:
     """An actor on this host, asked through a pipe with the methods of Dask's own, one question at a time."""
 
     def __init__(self, actor: Any, pipe: Connection) -> None:
-        self._actor, self._pipe, self._is_asked = actor, pipe, False  # Dask ends an actor that nobody refers to
+        self._actor, self._pipe, self._is_asked = (
+            actor,
+            SharedPipe(pipe),
+            False,
+        )  # Dask ends an actor that nobody refers to
 
     def subtotals(self, *asked: Any) -> Piped:
         """Ask for subtotals, as from an actor.

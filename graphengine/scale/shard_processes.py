@@ -14,11 +14,11 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
-from graphengine.dask import MOST_LOSSES
 from graphengine.data.batches import Batches
 from graphengine.errors import WorkersError
 from graphengine.extras import optional
-from graphengine.model.shard_tasks import GONE, ShardActor, TrainingTask, answer, opened
+from graphengine.model.shard_tasks import GONE, MOST_LOSSES, ShardActor, TrainingTask, answer, opened
+from graphengine.model.shared_pipes import SharedPipe
 from graphengine.training.loop import Trainer
 from graphengine.training.sharding import Sharding, ShardRequest, Subtotals
 
@@ -60,7 +60,8 @@ class _Helper:
         self._start()
 
     def _start(self) -> None:
-        self._pipe, theirs = self._context.Pipe()
+        ours, theirs = self._context.Pipe()
+        self._pipe = SharedPipe(ours)
         self.process = self._context.Process(target=_serve, args=(theirs, self._task), daemon=True)
         self.process.start()
         theirs.close()
@@ -106,7 +107,7 @@ def _serve(pipe: Connection, task: TrainingTask) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     actor = cache(lambda: ShardActor(task))  # what is wrong with the task is an answer, too
-    answer(pipe, lambda *asked: actor().subtotals(*asked))
+    answer(SharedPipe(pipe), lambda *asked: actor().subtotals(*asked))
     os._exit(0)  # nothing is left to do, and threads of libraries are not waited for
 
 
