@@ -1,52 +1,38 @@
 """The bridge to Dask: tasks and trainings on a cluster whose scheduler the caller names (the extra `dask`).
 
-A worker of a training is an actor, which answers calls through Dask. One on this host is also asked through a pipe,
-where a call takes a sixth of the time. A task names a path, a fingerprint and shards, and holds no model and no data.
-The address of a scheduler comes from the caller alone, and nothing of a file is unpickled.
+A task names a path, a fingerprint and shards, and holds no model and no data. The address of a scheduler comes from
+the caller alone, and nothing of a file is unpickled.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import secrets
 import signal
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import numpy as np
-
-from graphengine.backends.totals import Subtotal
-from graphengine.errors import GraphEngineError, TrainingError, UsageError, WorkersError
+from graphengine.errors import GraphEngineError, TrainingError, UsageError
 from graphengine.extras import optional
 from graphengine.fit.solver_trainer import SolverTrainer
+from graphengine.model.dask_workers import DaskWorkers
 from graphengine.model.model import Model
-from graphengine.model.shard_tasks import GONE, Piped, PipedActor, TrainingTask, training_task
+from graphengine.model.shard_tasks import training_task
 from graphengine.training.history import LOG, History
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.loop import Trainer
-from graphengine.training.sharding import ShardRequest, Subtotals
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 SHARD_ROWS = 1024
 """Rows of a shard where a training with workers declares none."""
-MOST_LOSSES = 20
-"""Workers in a row that one iteration may lose: what ends each process that works on it is no accident."""
 RETRIES = 5
 """How often a task is done again whose worker has died or been lost."""
 WAITING = 15.0
 """Seconds that a scheduler may take to answer."""
-PATIENCE = 60.0
-"""Seconds that a scheduler without a worker gets to start one."""
 REFILL = 1.0
 """Seconds after which it is looked again whether a cluster that is started here has all its workers."""
 FAILURES = 5
@@ -62,104 +48,6 @@ SETTINGS = {
 }
 """Settings of workers that are started here: what Dask observes of a process takes 3 % of a processor, and its limit of
 64 KiB for freed memory lets glibc give back and fetch again each array of more than 128 KiB."""
-LOST = (OSError, EOFError, RuntimeError, TimeoutError, CancelledError)
-"""What Dask, or a pipe, raises where the worker of an actor is gone."""
-
-
-class DaskWorkers:
-    """The workers of a Dask cluster, as actors, for one training: each computes some shards of an iteration in a row.
-
-    An actor that is lost is made again by a worker that is there, and its shards are computed again.
-    """
-
-    def __init__(self, client: Any, task: TrainingTask) -> None:
-        self._client, self._task = client, task
-        self._lost = (*LOST, optional("distributed", "dask").KilledWorker)
-        self._client.wait_for_workers(1, timeout=PATIENCE)
-        self._actors: list[Any] = [None] * len(self._addresses())
-        self._places = itertools.count()
-
-    def subtotals(self, request: ShardRequest) -> Iterator[Subtotals]:
-        """Give the subtotals of all shards, in the order of the shards; raises as `sharding.Workers`."""
-        asked = [(place, *pair) for place, pair in enumerate(request.dealt(len(self._actors)))]
-        sent = [self._sent(request, *each) for each in asked]
-        for each, answer in zip(asked, sent, strict=True):
-            yield self._found(request, *each, answer)
-
-    def _found(self, request: ShardRequest, place: int, first: int, stop: int, answer: Any) -> Subtotals:
-        for _ in range(MOST_LOSSES):
-            if answer is not None:
-                try:
-                    return self._result(place, answer)
-                except GraphEngineError:
-                    raise
-                except self._lost:
-                    self._actors[place] = None
-            answer = self._sent(request, place, first, stop)
-        raise WorkersError(f"iteration {request.iteration} has ended {MOST_LOSSES} workers")
-
-    def _sent(self, request: ShardRequest, place: int, first: int, stop: int) -> Any:
-        """The answer of an actor to come, None where its worker is lost."""
-        try:
-            if self._actors[place] is None:
-                self._actors[place] = self._actor()
-            return self._actors[place][1].subtotals(request, first, stop)
-        except GraphEngineError:
-            raise
-        except self._lost:
-            self._actors[place] = None
-            return None
-
-    def _actor(self) -> tuple[str, Any]:
-        """An actor on the next worker there is."""
-        addresses = self._waited_for()
-        address = addresses[next(self._places) % len(addresses)]
-        future = self._client.submit(PipedActor, self._task, actor=True, pure=False, workers=[address])
-        actor = self._checked(future, address)
-        return address, self._piped(actor, address) or actor
-
-    def _piped(self, actor: Any, address: str) -> Piped | None:
-        """The actor with a pipe to it, None if there is none from here."""
-        name, key = f"\0graphengine-{secrets.token_hex(16)}", secrets.token_bytes(32)
-        if not self._checked(actor.listen(name, key, socket.gethostname()), address):
-            return None
-        try:
-            return Piped(actor, Client(name, "AF_UNIX", authkey=key))
-        except (AuthenticationError, *GONE):  # another host may have the name of this one
-            return None
-
-    def _result(self, place: int, answer: Any) -> Subtotals:
-        found: Subtotals = self._checked(answer, self._actors[place][0])
-        return {name: [_writable(each) for each in subtotals] for name, subtotals in found.items()}
-
-    def _checked(self, future: Any, address: str) -> Any:
-        """The result of a future, as long as its worker is there."""
-        while True:
-            try:
-                with nullcontext() if isinstance(future, Piped) else self._client.as_current():
-                    return future.result(timeout=1.0)  # an actor that arrives looks for its client
-            except TimeoutError:
-                if address not in self._addresses():
-                    raise
-
-    def _waited_for(self) -> list[str]:
-        """The addresses of the workers, of which there is one at least before long."""
-        end = time.monotonic() + PATIENCE
-        while not (found := self._addresses()):
-            if time.monotonic() > end:
-                raise WorkersError(f"there has been no worker for {PATIENCE:g} s")
-            time.sleep(0.1)
-        return found
-
-    def _addresses(self) -> list[str]:
-        if self._client.status != "running":
-            raise WorkersError("the scheduler is gone")
-        return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
-
-
-def _writable(found: Subtotal) -> Subtotal:
-    """A subtotal that may be added to: arrays that Dask has received are read-only."""
-    return found._replace(value=np.require(found.value, requirements="W"))
 
 
 @contextmanager
@@ -343,13 +231,15 @@ def _uninterrupted() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave it to this package to report what is lost; Dask's log would show tracebacks before."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}  # some have their own
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def train(model: Model, scheduler: str | int | Any, data: str | None = None, **options: Any) -> History:

@@ -1,12 +1,16 @@
 """Trainings on the workers of Dask: the bits of one process, whatever workers there are and whichever are lost."""
 
 import contextlib
+import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from multiprocessing.connection import Client
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +19,12 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine import dask
+from graphengine.backends import one_thread
+from graphengine.cli import progress
 from graphengine.cli.app import app_of
+from graphengine.cli.failures import Unwritten
+from graphengine.model import dask_workers
+from graphengine.model.shard_tasks import PipedActor, ShardActor, training_task
 
 pytestmark = pytest.mark.extra("dask")
 
@@ -71,6 +80,91 @@ def test_a_worker_that_is_killed_is_replaced_and_the_bits_stay(client):
     assert bits(model) == bits(trained("mlp_digits", **keys)[0])
 
 
+class FakeClient:
+    """A client of workers that compute in this process; the training loses those that are taken from `alive`."""
+
+    status = "running"
+
+    def __init__(self, *alive):
+        self.alive = list(alive)
+
+    def wait_for_workers(self, count, timeout):
+        assert len(self.alive) >= count
+
+    def scheduler_info(self, n_workers):
+        return {"workers": {address: {} for address in self.alive}}
+
+    def as_current(self):
+        return contextlib.nullcontext()
+
+    def submit(self, _, task, *, actor, pure, workers):
+        return FakeFuture(lambda: FakeActor(self, task, *workers))
+
+
+class FakeFuture:
+    def __init__(self, find):
+        self.find = find
+
+    def result(self, timeout):
+        return self.find()
+
+
+class FakeActor:
+    def __init__(self, client, task, address):
+        self.client, self.address, self.shards = client, address, ShardActor(task)
+
+    def listen(self, name, key, host):
+        return FakeFuture(lambda: False)
+
+    def subtotals(self, *asked):
+        def find():
+            if self.address not in self.client.alive:
+                raise ConnectionResetError
+            return self.shards.subtotals(*asked)
+
+        return FakeFuture(find)
+
+
+def test_a_training_says_when_it_has_fewer_workers_and_takes_new_ones(monkeypatch, capsys):
+    monkeypatch.setattr(dask_workers, "LOOK_AGAIN", 0.0)
+    client, model = FakeClient("a", "b"), ge.load("mlp_digits")
+    trainer = dask.with_workers(model.trainer(**KEYS["mlp_digits"]), model, client)
+    asked = trainer.stepper.sharding.workers.subtotals
+    changes = {2: ["b"], 4: ["b", "c"], 6: ["c", "d"]}
+
+    def subtotals(request):
+        client.alive = changes.get(request.iteration, client.alive)
+        return asked(request)
+
+    trainer.stepper.sharding.workers.subtotals = subtotals
+    progress.train(trainer, quiet=True, log=None, unwritten=Unwritten())
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: iteration 2 was computed by 1 of 2 workers",
+        "warning: iteration 4 was computed by 2 of 2 workers",
+    ]
+    assert bits(model) == bits(trained("mlp_digits")[0])
+
+
+def eventually(is_so):
+    end = time.monotonic() + 30
+    while not (found := is_so()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers have pipes on Linux")
+def test_blas_has_one_thread_as_long_as_a_worker_has_a_pipe():
+    model = ge.load("linreg")
+    actor = PipedActor(training_task(model.trainer(**KEYS["linreg"]), model))
+    before = one_thread._USERS.count
+    name, key = f"\0test-{secrets.token_hex(16)}", secrets.token_bytes(32)
+    assert actor.listen(name, key, socket.gethostname())
+    with Client(name, "AF_UNIX", authkey=key):
+        assert eventually(lambda: one_thread._USERS.count == before + 1)
+        assert one_thread.is_limited()
+    assert eventually(lambda: one_thread._USERS.count == before)
+
+
 def test_workers_of_another_host_are_asked_through_dask(client, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")  # here, and not in the workers
     model = ge.load("linreg")
@@ -115,6 +209,14 @@ def test_a_model_without_a_file_has_no_workers(client):
     model = ge.Model.from_dict(ge.load("linreg").to_dict())
     with pytest.raises(ge.errors.UsageError, match="this one has none"):
         dask.train(model, client, data={"x": [1.0], "y": [1.0]})
+
+
+def test_dask_logs_nothing_while_its_errors_are_reported_here(client):
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    levels = {name: logging.getLogger(name).level for name in names}
+    with dask.connected(client.scheduler.address):
+        assert [name for name in names if logging.getLogger(name).isEnabledFor(logging.CRITICAL)] == []
+    assert {name: logging.getLogger(name).level for name in names} == levels
 
 
 def test_no_scheduler_at_an_address_is_one_line():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,13 @@ FIRST_KEYS = ["iteration", "epoch", "loss"]
 def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, unwritten: Unwritten) -> None:
     """Run a training to its end, with a bar on stderr if that is a terminal.
 
-    A log that cannot be written any more does not end it. On a signal that ends it a checkpoint is written, if there is
-    a folder for them, and a note says how to resume.
+    A log that cannot be written any more does not end it. Warnings of the package's logger are printed as notes. On a
+    signal that ends it a checkpoint is written, if there is a folder for them, and a note says how to resume.
     """
     from graphengine.training.interrupting import Terminated, run_to_end
 
     with ExitStack() as stack:
+        stack.enter_context(_warnings_as_notes())
         seen: list[Callable[[Iteration], None]] = []
         if sys.stderr.isatty() and not quiet:
             from graphengine.training.progress_bar import progress_bar
@@ -56,6 +58,20 @@ def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, un
             signal = f"{error.name}: " if isinstance(error, Terminated) else ""
             print_note(signal + _how_to_go_on(trainer))
             raise
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Print what is logged as a warning, such as that a worker is lost."""
+    from graphengine.training.history import LOG
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: print_note(f"warning: {record.getMessage()}")  # type: ignore[method-assign]
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
 
 
 def _how_to_go_on(trainer: Trainer | SolverTrainer) -> str:

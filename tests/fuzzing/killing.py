@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 import graphengine as ge
 from graphengine import dask
+from graphengine.model import dask_workers
 from graphengine.scale import score_parts
 from graphengine.scale.local_training import working
 from graphengine.scale.processes import in_processes
@@ -84,7 +85,7 @@ def trainings(kills, chance, start, pids_of):
 
 def on_dask(kills, chance):
     """Kill the workers of a local cluster, also those that are just starting."""
-    dask.PATIENCE = 600.0
+    dask_workers.PATIENCE = 600.0
     with dask.local_cluster(2) as cluster, dask.connected(cluster.scheduler_address) as client:
 
         def pids_of(trainer):
