@@ -266,9 +266,11 @@ A backend runs graphs with known shapes. Choose one with `ge.load(path, backend=
   double precision with either backend, and by up to 5e-4 between the backends; after the first iteration they differ by
   one unit in the last place.
 - **Threads**: a loop over rows that computes a million numbers and more is shared by as many threads as there are
-  processors, or as `NUMBA_NUM_THREADS` says; by one while BLAS is limited to one, as in trainings with several workers.
-  Whoever is free takes the next part of the rows, up to 64 of at least 8,192 numbers, which depend on the shape alone.
-  No bit depends on the number of threads. All other loops run in one: another gains nothing where memory is the limit.
+  processors, or as `NUMBA_NUM_THREADS` says, up to 8; by one while BLAS is limited to one, as in trainings with several
+  workers. A free thread takes the next part of the rows, up to 64 of at least 8,192 numbers, which depend on the shape
+  alone. No bit depends on the number of threads. After it has helped, a thread looks for the next loop for about 100
+  us, and lets threads that wait for its processor run; then it sleeps. All other loops run in one thread: another one
+  gains nothing where memory is the limit.
 - **When it compiles**: numba takes 0.3 s of processor time to start from the cache, 0.6 s without it, and 1.4 s for the
   eight loops of `models/autoencoder_digits.json`. So the first iterations run in the numpy backend, for about 0.2 s;
   the switch changes no bit. A loop that has other bits is compiled at once, so that nothing depends on time.

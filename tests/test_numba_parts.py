@@ -1,16 +1,27 @@
 """Loops over rows in parts that threads share: the bits are those of one thread, whoever computes what."""
 
 import os
-from concurrent.futures import Future
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from test_numba_rows import NORMALIZED, assert_close, fused, gradient_of, interpreted
+from test_numba_rows import FUNCTIONS, NORMALIZED, assert_close, claimed, fused, gradient_of, interpreted, offered
 from test_same_bits import bits
 
 from graphengine.backends import threads as pool
-from graphengine.backends.numba import row_loops, row_parts
-from graphengine.backends.numba.row_parts import MOST_PARTS, PART, WORTH_SHARING, parts_of, thread_count
+from graphengine.backends.numba import row_loops, row_parts, teams
+from graphengine.backends.numba.row_parts import (
+    MOST_PARTS,
+    PART,
+    WORTH_SHARING,
+    SharedLoop,
+    parts_of,
+    rows_apart,
+    thread_count,
+)
+from graphengine.backends.numba.team_words import CALL, INSIDE
+from graphengine.backends.numba.teams import Team, team_of
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.one_thread import one_blas_thread
 
@@ -20,21 +31,6 @@ CASES = {
     "few rows": ("layer_norm", {"x": (3, 200), "scale": (200,), "bias": (200,)}),
     "rows in the middle": ("batch_norm", {"x": (4, 7, 33), **dict.fromkeys(["scale", "bias", "mean", "var"], (7,))}),
 }
-
-
-class Helper:
-    """In place of threads: helps at once, or comes too late."""
-
-    def __init__(self, in_time):
-        self.in_time, self.parts = in_time, []
-
-    def submit(self, function, claims, operands):
-        task = Future()
-        if self.in_time:
-            task.set_running_or_notify_cancel()
-            task.set_result(function(claims, operands))
-            self.parts.append(int(claims[0]))
-        return task
 
 
 @pytest.fixture
@@ -56,6 +52,11 @@ def bits_of(results):
     return {name: bits(value) for name, value in results.items()}
 
 
+@pytest.fixture
+def two_threads(monkeypatch):
+    monkeypatch.setattr(row_parts, "thread_count", lambda: 2)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("op", "shapes"), CASES.values(), ids=CASES)
 def test_bits_do_not_depend_on_the_number_of_threads(op, shapes, dtype, small_parts, monkeypatch):
@@ -66,13 +67,50 @@ def test_bits_do_not_depend_on_the_number_of_threads(op, shapes, dtype, small_pa
     for count in (1, 2, 4, 4):
         monkeypatch.setattr(row_parts, "thread_count", lambda count=count: count)
         found.append(bits_of(plan.run(values)))
-    for in_time in (True, False):
-        helper = Helper(in_time)
-        monkeypatch.setattr(row_parts, "threads", lambda count, helper=helper: helper)
-        found.append(bits_of(plan.run(values)))
-        assert bool(helper.parts) == in_time
     assert all(each == found[0] for each in found)
     assert_close(plan.run(values), Plan(graph).run(values), values)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("op", "shapes"), CASES.values(), ids=CASES)
+def test_bits_do_not_depend_on_who_computes_which_part(op, shapes, dtype, small_parts, two_threads, monkeypatch):
+    monkeypatch.setattr(row_parts, "team_of", lambda helpers: Team(0))
+    monkeypatch.setattr(row_loops, "compiled", interpreted)
+    graph, values = gradient_of(op, shapes, dtype)
+    found = []
+    for most in (0, 1, 10**6):
+        helper = Helper(most)
+        for name in ("offered", "claimed"):
+            monkeypatch.setitem(FUNCTIONS, name, getattr(helper, name))
+        plan, _ = shared(graph)
+        found.append(bits_of(plan.run(values)))
+        assert bool(helper.parts) == bool(most)
+    assert all(each == found[0] for each in found)
+
+
+class Helper:
+    """Computes some parts of a call that is offered, before the caller computes any; the text is run by Python."""
+
+    def __init__(self, most):
+        self.most, self.parts, self.is_working = most, [], False
+
+    def offered(self, member, team):
+        offered(member, team)
+        if member == 0:
+            caller = sys._getframe(1)
+            names = caller.f_code.co_varnames[2 : caller.f_code.co_argcount]
+            self.is_working, self.left = True, self.most
+            caller.f_globals["loop"](1, team, *(caller.f_locals[name] for name in names))
+            self.is_working = False
+
+    def claimed(self, team):
+        if not self.is_working:
+            return claimed(team)
+        self.left -= 1
+        if self.left < 0:
+            return 10**6
+        self.parts.append(claimed(team))
+        return self.parts[-1]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -80,42 +118,87 @@ def test_bits_do_not_depend_on_the_number_of_threads(op, shapes, dtype, small_pa
 def test_machine_code_of_parts_has_the_bits_of_the_text(op, shapes, dtype, small_parts, monkeypatch):
     graph, values = gradient_of(op, shapes, dtype)
     found, _ = fused(graph, values)
+    monkeypatch.setattr(row_parts, "thread_count", lambda: 1)
     monkeypatch.setattr(row_loops, "compiled", interpreted)
     text, _ = fused(graph, values)
     assert bits_of(found) == bits_of(text)
 
 
-def test_memory_of_results_is_used_again_though_threads_had_it(small_parts, monkeypatch):
-    monkeypatch.setattr(row_parts, "thread_count", lambda: 2)
-    monkeypatch.setattr(row_parts, "threads", lambda count: Helper(in_time=False))
+@pytest.mark.skipif(os.cpu_count() == 1, reason="a helper needs a processor")
+def test_a_helper_computes_parts_in_memory_of_its_own(two_threads, monkeypatch):
+    """Until one has been in time: its row of scratch memory has numbers then."""
+    graph, values = gradient_of("layer_norm", {"x": (4096, 256), "scale": (256,), "bias": (256,)}, "float64")
+    plan, _ = shared(graph)
+    with monkeypatch.context() as context:
+        context.setattr(row_parts, "thread_count", lambda: 1)
+        expected = bits_of(plan.run(values))
+    given, own = [], SharedLoop._own
+
+    def marked(loop, operands, count):
+        found = own(loop, operands, count)
+        given[:] = [found[place] for place in loop._scratch]
+        for each in given:
+            each[rows_apart(each[0].nbytes)] = np.nan
+        return found
+
+    monkeypatch.setattr(SharedLoop, "_own", marked)
+    for _ in range(10_000):
+        assert bits_of(plan.run(values)) == expected
+        if not np.isnan([each[rows_apart(each[0].nbytes)] for each in given]).any():
+            return
+    raise AssertionError("no helper took part in any call")
+
+
+def test_memory_of_results_is_used_again_though_threads_had_it(small_parts, two_threads):
     graph, values = gradient_of(*NORMALIZED["rows"], "float64")
     plan, _ = shared(graph)
     first = {name: value.ctypes.data for name, value in plan.run(values).items()}
-    assert {name: value.ctypes.data for name, value in plan.run(values).items()} == first
+    for _ in range(20):
+        assert {name: value.ctypes.data for name, value in plan.run(values).items()} == first
 
 
-class Ended:
-    """In place of threads, when the process ends or may have no more of them."""
+class Unstartable:
+    """In place of a thread, when the process ends or may have no more of them."""
 
-    def submit(self, *_):
-        raise RuntimeError("cannot schedule new futures after shutdown")
+    def __init__(self, **_):
+        pass
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
 
 
-def test_where_no_thread_can_be_started_one_computes_all_parts(small_parts, monkeypatch):
-    monkeypatch.setattr(row_parts, "thread_count", lambda: 2)
+@pytest.mark.parametrize("why", ["no thread starts", "the team has another call"])
+def test_where_nobody_helps_one_computes_all_parts(why, small_parts, two_threads, monkeypatch):
     graph, values = gradient_of(*NORMALIZED["rows"], "float64")
     plan, _ = shared(graph)
     expected = bits_of(plan.run(values))
-    monkeypatch.setattr(row_parts, "threads", lambda count: Ended())
+    monkeypatch.setattr(teams, "Thread", Unstartable)
+    team = Team(1)
+    monkeypatch.setattr(row_parts, "team_of", lambda helpers: team)
+    if why == "the team has another call":
+        team.is_free.acquire()
     assert bits_of(plan.run(values)) == expected
+    assert team.is_free.locked() == (why == "the team has another call")
 
 
-def test_operands_in_another_order_of_memory_are_copied_and_no_thread_is_left(small_parts, monkeypatch):
+def test_operands_in_another_order_of_memory_are_copied_and_the_team_is_free_again(small_parts, monkeypatch):
     monkeypatch.setattr(row_parts, "thread_count", lambda: 3)
     graph, values = gradient_of(*NORMALIZED["rows"], "float64")
     plan, _ = shared(graph)
     expected = bits_of(plan.run(values))
     assert bits_of(plan.run({name: np.asfortranarray(value) for name, value in values.items()})) == expected
+    team = team_of(2)
+    assert not team.is_free.locked()
+    assert team.words[CALL] == team.words[INSIDE] == 0
+
+
+def test_several_threads_may_call_at_once(small_parts, two_threads):
+    graph, values = gradient_of(*NORMALIZED["rows"], "float64")
+    plans = [shared(graph)[0] for _ in range(4)]
+    expected = bits_of(plans[0].run(values))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda plan: [bits_of(plan.run(values)) for _ in range(50)], plans))
+    assert all(each == expected for results in found for each in results)
 
 
 @pytest.mark.parametrize(("rows", "numbers"), [(2, 2**20), (1024, 2**18), (3, 2**15), (10**7, 10**8), (1, 2**22)])
@@ -140,14 +223,24 @@ def test_there_are_as_many_threads_as_numba_has_and_one_where_blas_has_one(monke
     assert thread_count() == 5
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own():
-    assert pool.threads(2).submit(sum, [1, 2]).result() == 3
+def forked(work):
+    """The exit code of a forked process that does some work."""
     child = os.fork()
     if not child:
         try:
-            os._exit(pool.threads(2).submit(sum, [40, 2]).result(timeout=30))
+            os._exit(work())
         finally:
             os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own(small_parts, two_threads):
+    assert pool.threads(2).submit(sum, [1, 2]).result() == 3
+    assert forked(lambda: pool.threads(2).submit(sum, [40, 2]).result(timeout=30)) == 42
+    graph, values = gradient_of(*NORMALIZED["rows"], "float64")
+    plan, _ = shared(graph)
+    expected, team = bits_of(plan.run(values)), team_of(1)
+    with team.is_free:  # as if another thread called when the process was forked
+        assert forked(lambda: 42 * (bits_of(plan.run(values)) == expected and team_of(1) is not team)) == 42

@@ -15,6 +15,7 @@ from test_same_bits import FAMILIES, bits, mixed_graph
 import graphengine as ge
 from graphengine.backends.numba import groups, row_loops, row_parts
 from graphengine.backends.numba.row_loops import IS_LOCKED, RowLoop, fuse, unused
+from graphengine.backends.numba.team_words import NEXT
 from graphengine.backends.numba.ufunc_loops import address_of
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.protocol import Rounds
@@ -53,9 +54,14 @@ def doubles(x):
     return x.astype(np.float64)
 
 
-def claimed(claims):
-    claims[0] += 1
-    return claims[0] - 1
+def claimed(team):
+    team[NEXT] += 1
+    return team[NEXT] - 1
+
+
+def offered(member, team):
+    """Nobody takes part, and so there is nobody to wait for."""
+    team[NEXT] = team[NEXT] if member else 0
 
 
 def applied(address, x, z):
@@ -71,6 +77,8 @@ FUNCTIONS = {
     "products": lambda x, y, start: start + in_lanes(doubles(x) * doubles(y), added, np.float64(0)),
     "highest": lambda x, start: larger(start, in_lanes(doubles(x), larger, -math.inf)),
     "claimed": claimed,
+    "offered": offered,
+    "withdrawn": lambda member, team: None,
     "lowest": lambda x, start: smaller(start, in_lanes(doubles(x), smaller, math.inf)),
 }
 
@@ -208,7 +216,7 @@ def test_loops_give_what_random_graphs_over_rows_and_columns_give(dtype, part, b
     if part:
         monkeypatch.setattr(row_parts, "WORTH_SHARING", 0)
         monkeypatch.setattr(row_parts, "PART", part)
-        monkeypatch.setattr(row_parts, "thread_count", lambda: 2)  # numba, which knows it, may not be installed
+        monkeypatch.setattr(row_parts, "thread_count", lambda: 1)  # numba, which knows it, may not be installed
     chance, count, parted = random.Random(f"rows and columns {dtype}"), 0, 0
     for _ in range(300):
         nodes, shapes = rows_and_columns(chance)

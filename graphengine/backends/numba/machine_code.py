@@ -8,7 +8,6 @@ whatever the width of a processor's registers: LLVM makes of a vector of 8 doubl
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -24,6 +23,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
+from graphengine.backends.numba.team_code import claimed, helped, offer, offered, withdrawn, yielded
 from graphengine.ops.shapes import ArrayType
 
 WIDTH, VECTORS = 8, 4
@@ -201,17 +201,6 @@ def flat(_context: Any, x: Any) -> Any:
 
 
 @intrinsic
-def claimed(_context: Any, claims: Any) -> Any:
-    """Return a number that no other thread gets, the next one."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.atomic_rmw(operator.add.__name__, data, COUNT(1), "monotonic")
-
-    return types.int64(claims), generate
-
-
-@intrinsic
 def applied(_context: Any, function: Any, x: Any, z: Any) -> Any:
     """Call the loop of a NumPy ufunc, given by its address, on contiguous numbers."""
 
@@ -248,6 +237,11 @@ TEXT_FUNCTIONS = {
     "lowest": lowest,
     "flat": flat,
     "claimed": claimed,
+    "offered": offered,
+    "withdrawn": withdrawn,
+    "offer": offer,
+    "helped": helped,
+    "yielded": yielded,
 }
 """What the texts of loops call beside the C library."""
 

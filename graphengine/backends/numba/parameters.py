@@ -35,6 +35,12 @@ class LoopParameter(NamedTuple):
         """Whether it is a number that is known when the loop is made."""
         return self.role in (LITERAL, SIZE)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the array."""
+        shape: Any = self.kind.shape
+        return int(math.prod(shape)) * self.kind.array_dtype.itemsize
+
     def memory(self) -> Any:
         """Return new memory for the array."""
         shape: Any = self.kind.shape

@@ -20,8 +20,9 @@ from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.groups import Group, Span, grouped
 from graphengine.backends.numba.parameters import GIVEN, RESULT, WRITTEN_OVER, LoopNames, LoopParameter
-from graphengine.backends.numba.row_parts import CLAIMS, SharedLoop
+from graphengine.backends.numba.row_parts import SharedLoop
 from graphengine.backends.numba.rows_text import RowsText
+from graphengine.backends.numba.teams import MEMBER_AND_TEAM
 from graphengine.backends.numpy.buffers import is_large
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.scalars import is_float
@@ -242,7 +243,7 @@ class RowLoop:
         kinds = [(each.kind, each.role == GIVEN) for each in self.rows.parameters]
         if not self.rows.parts:
             return partial(compiled(self.rows.text(), "loop", kinds, NAMES), *self._constants)
-        loop = compiled(self.rows.text(), "loop", [*CLAIMS, *kinds], NAMES, is_shared=True)
+        loop = compiled(self.rows.text(), "loop", [*MEMBER_AND_TEAM, *kinds], NAMES, is_shared=True)
         return SharedLoop(loop, self._constants, self.operands)
 
     def __call__(self, *operands: Any) -> Any:

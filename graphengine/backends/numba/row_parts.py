@@ -8,15 +8,14 @@ comes too late, because all processors are busy, finds nothing left, and nobody 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphengine.backends.numba.parameters import SCRATCH, LoopParameter
+from graphengine.backends.numba.team_words import new_words
+from graphengine.backends.numba.teams import team_of
 from graphengine.backends.one_thread import is_limited
-from graphengine.backends.threads import threads
-from graphengine.ops.shapes import ArrayType
 
 WORTH_SHARING = 2**20
 """Numbers that a group computes at least for another thread to be worth its start."""
@@ -24,8 +23,12 @@ PART = 2**13
 """Numbers of the space in a part, or a few more."""
 MOST_PARTS = 64
 """Parts at most: each has its own sums for all columns."""
-CLAIMS = [(ArrayType((1,), np.dtype(np.int64)), False), (ArrayType((), np.dtype(np.bool_)), True)]
-"""The types of `claims`, the number of the next part, and `ends`, whether the loop finishes the sums of all parts."""
+CACHED = 128
+"""Bytes that a cache moves at once, at most."""
+LONG = 2**14
+"""Bytes of a long row."""
+MOST_THREADS = 8
+"""Threads at most: to wake one takes the caller a few us."""
 
 
 class RowParts(NamedTuple):
@@ -44,26 +47,34 @@ def parts_of(rows: int, numbers: int, computed: int) -> RowParts | None:
     return parts if parts.number > 1 else None
 
 
-def summed(sums: str, parts: str, count: str, text: str) -> list[str]:
+def summed(sums: str, parts: str, count: str, apart: str, text: str) -> list[str]:
     """Return the lines that add the sums of all parts, one part after the other, to those of the first."""
     return [
         f"{sums} = {parts}[0]",
         f"s{sums} = flat({sums})",
         f"for part in range(1, {count}):",
-        f"    s{parts} = flat({parts}[part])",
+        f"    s{parts} = flat({parts}[part * {apart}])",
         f"    for j in range(len(s{sums})):",
         f"        s{sums}[j] = {text.format(f's{sums}[j]', f's{parts}[j]')}",
     ]
 
 
+def rows_apart(nbytes: int) -> int:
+    """Return how far apart are the rows of an array that different threads write: no cache moves numbers of both.
+
+    Long rows are next to each other; it does not matter what their ends take.
+    """
+    return 1 if nbytes >= LONG else 1 + -(-CACHED // nbytes)
+
+
 def thread_count() -> int:
-    """Return how many threads share a loop: as many as numba has, one where BLAS is limited to one.
+    """Return how many threads share a loop: as many as numba has, up to 8, one where BLAS is limited to one.
 
     numba has as many as there are processors, or as the environment variable `NUMBA_NUM_THREADS` says.
     """
     from numba import config
 
-    return 1 if is_limited() else config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return 1 if is_limited() else min(config.NUMBA_NUM_THREADS, MOST_THREADS)  # type: ignore[attr-defined]
 
 
 class SharedLoop:
@@ -74,32 +85,21 @@ class SharedLoop:
         self._scratch = [place for place, each in enumerate(operands) if each.role == SCRATCH]
 
     def __call__(self, *operands: Any) -> Any:
-        """Run the loop; return what it returns."""
-        claims = np.zeros(1, np.int64)
-        helpers = thread_count() - 1
-        if helpers:
-            self._share(helpers, claims, operands)
-        return self._loop(claims, True, *self._constants, *operands)
-
-    def _share(self, helpers: int, claims: Any, operands: Sequence[Any]) -> None:
-        """Compute all parts, with the help of other threads."""
-        from concurrent.futures import Future, wait
-
-        given = list(operands)
-        tasks: list[Future[None]] = []
+        """Run the loop; return what it returns. Who calls while the team has another call works alone."""
+        count = thread_count()
+        team = team_of(count - 1) if count > 1 else None
+        if team is None or not team.is_free.acquire(blocking=False):
+            return self._loop(0, new_words(), *self._constants, *operands)
         try:
-            with suppress(RuntimeError):  # no thread can be started: the process ends, or has as many as it may
-                tasks.extend(threads(helpers).submit(self._help, claims, given) for _ in range(helpers))
-            self._loop(claims, False, *self._constants, *operands)
+            team.wake()
+            return self._loop(0, team.words, *self._constants, *self._own(operands, count))
         finally:
-            begun = [task for task in tasks if not task.cancel()]
-            wait(begun)
-            given.clear()  # a canceled task is kept until a thread is free, and must not keep arrays for so long
-        for task in begun:
-            task.result()
+            team.is_free.release()
 
-    def _help(self, claims: Any, given: Sequence[Any]) -> None:
-        own = list(given)
+    def _own(self, operands: Sequence[Any], count: int) -> list[Any]:
+        """The operands with scratch memory for some threads."""
+        own = list(operands)
         for place in self._scratch:
-            own[place] = np.empty_like(own[place])
-        self._loop(claims, False, *self._constants, *own)
+            row = own[place]
+            own[place] = np.empty((count * rows_apart(row.nbytes), *row.shape[1:]), row.dtype)
+        return own

@@ -22,6 +22,8 @@ import numpy as np
 from graphengine.backends.numba.array_ops import CASTS, RowFold, computed_in
 from graphengine.backends.numba.groups import Group, Member, Span, is_double, merged_axes, phases_of
 from graphengine.backends.numba.parameters import (
+    FLOAT,
+    SCRATCH,
     Dims,
     LoopNames,
     LoopParameter,
@@ -31,7 +33,7 @@ from graphengine.backends.numba.parameters import (
     joined,
     nested,
 )
-from graphengine.backends.numba.row_parts import RowParts, parts_of, summed
+from graphengine.backends.numba.row_parts import RowParts, parts_of, rows_apart, summed
 from graphengine.ops.shapes import ArrayType
 
 TILE = 128
@@ -106,7 +108,7 @@ class RowsText:
     def text(self) -> str:
         """The loop as a function of its parameters that returns the totals."""
         totals = "".join(f"{self._names.value(name)}, " for name in self.totals)
-        names = ["claims", "ends"] * bool(self.parts) + [each.name for each in self.parameters]
+        names = ["member", "team"] * bool(self.parts) + [each.name for each in self.parameters]
         head = f"def loop({', '.join(names)}):"
         return "\n".join([head, *self.lines(1), *[f"    return ({totals})"] * bool(totals)]) + "\n"
 
@@ -188,7 +190,11 @@ class RowsText:
     def _of_one_row(self, made: Member, dims: Dims) -> View:
         """An array that each row, or each run of a vector, writes anew."""
         shape = (TILE,) if self._tiled else self._lengths(dims)
-        array = self._parameters.scratch(made.output, "a", shape, made.kind.array_dtype)
+        dtype = made.kind.array_dtype
+        if self.parts:
+            array = _one_of(self._parameters.scratch(made.output, "p", (1, *shape), dtype), "a")
+        else:
+            array = self._parameters.scratch(made.output, "a", shape, dtype)
         return self._view(array, dims, is_run=self._tiled)
 
     def _run(self, view: View) -> str:
@@ -250,6 +256,7 @@ class RowsText:
         body = self._row()
         rows = nested([f"for i{dim} in range({self._range(dim)}):" for dim in self._rows], body)
         finished = joined(map(self._finished, self._after))
+        yield from self._own_scratch()
         yield from self._shaped()
         yield from self._numbers(lambda dims: not dims)
         yield from self._in_parts(cleared, rows, finished) if self.parts else (*cleared, *rows, *finished)
@@ -267,6 +274,17 @@ class RowsText:
                 reshaped = f"{view.array.name}.reshape({view.sizes})"
                 yield f"{view.name} = {reshaped if len(view.dims) > 1 else f'flat({view.array.name})'}"
 
+    def _own_scratch(self) -> Iterator[str]:
+        """The lines that give each thread its memory for a row."""
+        scratch = {view.array: view for view in self._views.values() if view.array.role == SCRATCH}
+        for array, view in scratch.items() if self.parts else ():
+            yield f"{array.name} = {_whole(view)}[member * {self._apart(view)}]"
+
+    def _apart(self, view: View) -> str:
+        """The name of how far apart in an array are what different threads write."""
+        number = rows_apart(view.array.nbytes)
+        return self._parameters.count(f"rows apart {number}", number)
+
     def _range(self, dim: int) -> str:
         """The rows along a dimension: of the first one those of a part, where there are parts."""
         size = self._size(dim)
@@ -279,19 +297,20 @@ class RowsText:
         """The lines for each part that a thread claims, and those after all of them."""
         assert self.parts is not None
         count, columns = self._parameters.count("parts", self.parts.number), list(map(self._columns, self._after))
-        sums = [f"{each.name} = {_whole(each)}[part]" for each in columns]
-        yield from ("part = claimed(claims)", f"while part < {count}:")
-        yield from indented([*sums, *cleared, *rows, "part = claimed(claims)"])
+        sums = [f"{each.name} = {_whole(each)}[part * {self._apart(each)}]" for each in columns]
+        yield from ("offered(member, team)", "part = claimed(team)", f"while part < {count}:")
+        yield from indented([*sums, *cleared, *rows, "part = claimed(team)"])
+        yield "withdrawn(member, team)"
         if self._after:
             yield from self._returned_early()
             for each, member in zip(columns, self._after, strict=True):
-                yield from summed(each.name, _whole(each), count, _fold(member).text)
+                yield from summed(each.name, _whole(each), count, self._apart(each), _fold(member).text)
             yield from finished
 
     def _returned_early(self) -> list[str]:
-        """The lines that end the work of a thread that does not add up the parts."""
+        """The lines that end the work of a helper, which does not add up the parts."""
         nothing = "".join(f"{CASTS[kind.array_dtype]}(0.0), " for kind in self.totals.values())
-        return ["if not ends:", f"    return ({nothing})" if nothing else "    return"]
+        return ["if member:", f"    return ({nothing})" if nothing else "    return"]
 
     def _count_phases(self) -> int:
         return 1 + max(self._phase_of(each) or 0 for each in self.group.members)
@@ -436,8 +455,8 @@ class RowsText:
         """Memory for sums: of each part, where there are parts."""
         if not self.parts:
             return self._parameters.scratch(member.output, "c", shape)
-        sums = self._parameters.sums(member.output, (self.parts.number, *shape))
-        return sums._replace(name=f"c{sums.name[1:]}", kind=sums.kind._replace(shape=shape))
+        rows = self.parts.number * rows_apart(math.prod(shape) * FLOAT.itemsize)
+        return _one_of(self._parameters.sums(member.output, (rows, *shape)), "c")
 
     def _is_result(self, member: Member) -> bool:
         return not self.parts and member.kind.dtype == np.float64 and member.text == "{0}"
@@ -470,8 +489,13 @@ def _fold(member: Member) -> RowFold:
     return member.fold
 
 
+def _one_of(whole: LoopParameter, letter: str) -> LoopParameter:
+    """What one part has of the sums of all, or one thread of the scratch memory of all."""
+    return whole._replace(name=f"{letter}{whole.name[1:]}", kind=whole.kind._replace(shape=whole.kind.shape[1:]))
+
+
 def _whole(view: View) -> str:
-    """The name of the sums of all parts, of which a view has those of one."""
+    """The name of the sums of all parts, or of the memory of all threads, of which a view has those of one."""
     return f"p{view.array.name[1:]}"
 
 

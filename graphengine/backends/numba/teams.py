@@ -1,0 +1,79 @@
+"""Threads that help with loops in machine code, without Python's lock.
+
+A thread that sleeps begins some 30 us after it is woken, and has to take Python's lock first, while a loop over rows
+takes 250. So a helper that has worked looks for the next call in machine code for about 100 us before it sleeps, and
+lets whoever waits for its processor run meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from threading import Lock, Thread
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.numba.compiling import compiled
+from graphengine.backends.numba.team_words import new_words
+from graphengine.ops.shapes import ArrayType
+
+WORD = np.dtype(np.int64)
+MEMBER_AND_TEAM = [(ArrayType((), WORD), False), (ArrayType((1,), WORD), False)]
+"""The types of the number of a thread, 0 for the caller, and of the words of its team."""
+LOOKS = 256
+"""How often a helper looks for a call before it sleeps."""
+SERVE = """def serve(member, team, last, most):
+    looks = 0
+    while looks < most:
+        call = offer(team)
+        if call == 0 or call == last:
+            looks += 1
+            yielded(team)
+        else:
+            helped(member, team, call)
+            last = call
+            looks = 0
+    return last
+"""
+"""What a helper does while it is awake; `last` is the number of the last call that it took part in."""
+
+
+class Team:
+    """A caller and its helpers; `words` is what they share."""
+
+    def __init__(self, helpers: int) -> None:
+        self.words, self.is_free = new_words(), Lock()
+        self._wakes: list[Any] = []
+        serve = compiled(SERVE, "serve", [*MEMBER_AND_TEAM, *[MEMBER_AND_TEAM[0]] * 2], {}, is_shared=True)
+        with suppress(RuntimeError):  # no thread can be started: the process ends, or has as many as it may
+            for member in range(1, helpers + 1):
+                wake = Lock()
+                wake.acquire()
+                Thread(target=_help, args=(serve, member, self.words, wake), daemon=True).start()
+                self._wakes.append(wake)
+
+    def wake(self) -> None:
+        """Let the helpers look for a call; one that has not slept yet does it once more."""
+        for each in self._wakes:
+            if each.locked():
+                each.release()
+
+
+def _help(serve: Callable[..., int], member: int, words: Any, wake: Any) -> None:
+    last = 0
+    while True:
+        wake.acquire()
+        last = serve(member, words, last, LOOKS)
+
+
+@cache
+def team_of(helpers: int) -> Team:
+    """Return the team of this process with as many helpers, which sleep while there is no call."""
+    return Team(helpers)
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has no thread of its parent
+    os.register_at_fork(after_in_child=team_of.cache_clear)
