@@ -133,10 +133,10 @@ def training_decisions(document: Mapping[str, Any]) -> dict[str, str]:
     apart, early, batch = map(section.get, ("validation", "early_stopping", "batch_size"))
     checks = "none: too few rows to set some apart"
     if apart:
-        alike = ", the same share of each class" * ("stratify" in apart)
+        alike = ", with the same share of each class" * ("stratify" in apart)
         checks = f"{apart['fraction']:.0%} of the rows, drawn by seed{alike}"
     of = f"batches of {batch} rows" if batch else "all rows at once"
-    end = f", until {early['patience']} checks bring nothing better" if early else ""
+    end = f", stopping after {early['patience']} checks without improvement" if early else ""
     return {
         "metrics": ", ".join(section["metrics"]),
         "validation": checks,

@@ -45,7 +45,7 @@ class TableDraft:
     def decisions(self) -> dict[str, str]:
         """Return what was decided for the model, and why, by part."""
         has_classes = self.task.has_classes
-        why = "as asked for" if self.is_asked else f"because the target has {'classes' if has_classes else 'numbers'}"
+        why = "as requested" if self.is_asked else f"because the target has {'classes' if has_classes else 'numbers'}"
         loss = "cross-entropy" if has_classes else "mean squared error of the scaled target"
         return {
             "target": f"'{self.task.target.column}', {self.task.target.why}",
@@ -58,13 +58,13 @@ class TableDraft:
 
 def _scaling(task: Task) -> list[str]:
     scaled = _scaling_of_measures(task) if task.numbers or task.dates else []
-    return scaled + ["categories to columns of 0 and 1"] * bool(task.categories)
+    return scaled + ["categories as columns of 0 and 1"] * bool(task.categories)
 
 
 def _scaling_of_measures(task: Task) -> list[str]:
     what = " and ".join(["numbers"] * bool(task.numbers) + ["dates"] * bool(task.dates))
-    gaps = f"gaps in {'them' if ' and ' in what else what} to the median"
-    return [f"{what} to mean 0 and deviation 1", *[gaps] * task.has_gaps]
+    gaps = f"gaps in {'them' if ' and ' in what else what} filled with the median"
+    return [f"{what} to mean 0 and standard deviation 1", *[gaps] * task.has_gaps]
 
 
 def draft_table(
