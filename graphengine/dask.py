@@ -114,7 +114,7 @@ def _require_scheduler(address: str) -> None:
         except Exception as error:  # whatever Dask makes of the answer of something else
             raise lost(address, RuntimeError("the address does not belong to a Dask scheduler")) from error
     if found != "Scheduler":
-        raise lost(address, RuntimeError(f"what answers is a {found.lower()} of Dask, not a scheduler"))
+        raise lost(address, RuntimeError(f"the address belongs to a {found.lower()} of Dask, not a scheduler"))
 
 
 def in_cluster(

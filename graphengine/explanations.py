@@ -20,14 +20,14 @@ class Explanation(NamedTuple):
 
 
 def explained(code: str) -> dict[str, Any]:
-    """All that is known of a code, as a JSON object."""
+    """Return a code with its title, cause, remedy and example as a JSON object."""
     return {"code": code, "title": CODES[code], **EXPLANATIONS[code]._asdict()}
 
 
 EXPLANATIONS: dict[str, Explanation] = {
     "GE101": Explanation(
-        "The operating system refused to open, read or write the file; the message has its reason.",
-        "Check the path, the permissions and the space on the disk. An existing file is unchanged. Data "
+        "The operating system refused to open, read or write the file; the message gives the reason.",
+        "Check the path, the permissions and the free space on the disk. An existing file is unchanged. Data "
         "larger than memory is kept in the folder for temporary files, which TMPDIR sets.",
         "$ graphengine run nowhere.json",
     ),
@@ -255,7 +255,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE401": Explanation(
         "An input that the requested outputs depend on was not given.",
-        "Give the input; the message has its shape. `predict` only needs the inputs that the requested "
+        "Give the input; the message shows its shape. `predict` only needs the inputs that the requested "
         "outputs depend on.",
         "model.forward()",
     ),
@@ -282,8 +282,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "model.forward(x=[1.0, 2.0], y=[1.0])",
     ),
     "GE406": Explanation(
-        'An input declares "categories", and a value is not among them. The message has the number of such values and '
-        "their first places.",
+        'An input declares "categories", and a value is not among them. The message shows their number and '
+        "the places of the first ones.",
         'Add the value to "categories", or set "unknown" to the index for all other values.',
         "model.predict(species=['setosa', 'virginia'])",
     ),
@@ -301,7 +301,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE412": Explanation(
         "The gradient that `backward` returns is not the slope of `forward`.",
-        "Correct `backward`; the message has both numbers where they differ most.",
+        "Correct `backward`; the message shows both numbers where they differ most.",
         "(a class `Cube` whose backward gives `grad * x**2`: the slope is 3 * x**2)",
     ),
     "GE413": Explanation(
@@ -442,7 +442,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "$ graphengine run",
     ),
     "GE802": Explanation(
-        "A plugin was not found, or raised an error while it was loaded; the message has that error.",
+        "A plugin was not found, or raised an error while it was loaded; the message shows that error.",
         "Name a .py file, a module that can be imported, or an entry point of the group graphengine.nodes.",
         "$ graphengine ops --plugin nowhere.py",
     ),

@@ -208,7 +208,7 @@ def _sample_shapes(inputs: Mapping[str, Input]) -> dict[str, tuple[int, ...]]:
     """The shapes that one sample has in each input."""
     shapes: dict[str, Any] = {name: each.type.shape[1:] for name, each in inputs.items()}
     if not all(isinstance(size, int) for size in itertools.chain(*shapes.values())):
-        raise ValueError(f"the sizes of the inputs {', '.join(shapes)} must be integers but for the first one")
+        raise ValueError(f"the sizes of the inputs {', '.join(shapes)} must be integers, except for the first one")
     return shapes
 
 

@@ -295,7 +295,7 @@ def test_a_solver_with_a_matrix_refuses_too_many_numbers(optimizer):
     nodes = {"s": ("square", ["p"]), "loss": ("sum", ["s"])}
     section = {"loss": "loss", "optimizer": optimizer}
     model = make(nodes, {"loss": "loss"}, parameters={"p": np.ones(2001)}, training=section)
-    with pytest.raises(ge.errors.TrainingError, match="takes at most 2000 numbers, and here are 2001"):
+    with pytest.raises(ge.errors.TrainingError, match="takes at most 2000 numbers; this model has 2001"):
         model.train({})
 
 

@@ -200,7 +200,7 @@ def test_a_plan_names_what_runs_in_numpy(tmp_path):
     path = tmp_path / "noise.json"
     ge.Model.from_dict(with_noise()).save(path)
     shown = [run("show", "--plan", "--backend", "jax", each).output for each in (path, MODELS / "linreg.json")]
-    assert "# XLA compiles this but for what runs in NumPy around it: normal, random_key" in shown[0]
+    assert "# XLA compiles this, except for ops that run in NumPy: normal, random_key" in shown[0]
     assert re.search(r"v\d+ = normal\(v\d+.*\)  # runs in NumPy", shown[0])
     assert "# XLA compiles this as one" in shown[1]
 

@@ -363,7 +363,9 @@ def test_as_frame_needs_a_frame_and_outputs_of_its_rows(folder):
     ):
         model.predict({"x": X}, as_frame=True)
     frame = pandas.DataFrame(X, columns=["a", "b"]).assign(species="setosa")
-    with pytest.raises(ge.errors.UsageError, match="no asked output has a row for each sample, the frame has 4 rows"):
+    with pytest.raises(
+        ge.errors.UsageError, match="no requested output has a row for each sample, the frame has 4 rows"
+    ):
         model.predict(frame, as_frame=True, outputs="loss")
 
 

@@ -267,7 +267,9 @@ def test_a_section_that_cannot_be_followed_is_refused(section, message):
 
 def test_data_that_cannot_be_split_is_refused():
     section = {"fraction": 0.5, "group": "kind"}
-    with pytest.raises(ge.errors.DataError, match="GE505: of a single group, by the values of input 'kind', none"):
+    with pytest.raises(
+        ge.errors.DataError, match="GE505: there is only one group, by the values of input 'kind', so none"
+    ):
         labeled(validation=section).train(rows([1, 1, 1]))
     with pytest.raises(ge.errors.InputError, match="GE401: the data has no values for input 'kind'"):
         labeled(validation=section).train({"x": [1.0, 2.0], "y": [1.0, 2.0]})

@@ -346,11 +346,11 @@ def test_each_edge_that_is_not_walked_has_its_reason():
     )
     traced = trace(ge.Model.from_dict(content), {"x": 1.0}, of="loss")
     assert edge_of(traced, "a", "x").reason == "an input is data, not a parameter"
-    assert edge_of(traced, "b", "fixed").reason == "it depends on nothing that is learned"
+    assert edge_of(traced, "b", "fixed").reason == "it depends on no trainable value"
     assert edge_of(traced, "c", "3").reason == "a number in the file is constant"
     assert edge_of(traced, "loss", "k").reason == "the parameter is not trainable"
     assert dict(traced.left_out) == {
-        "fixed": "it depends on nothing that is learned",
+        "fixed": "it depends on no trainable value",
         "aside": "loss does not depend on it",
     }
 

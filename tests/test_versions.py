@@ -314,7 +314,7 @@ def test_the_command_reports_differences_and_exits_as_asked(tmp_path):
     assert machine["same"] is False
     assert machine["differences"][0]["path"] == ["training", "epochs"]
     path.write_text((MODELS / "linreg.json").read_text().replace('"name": "linreg"', '"name": "other"'))
-    assert "(says something else, means the same)" in cli("diff", "linreg", path, "--exit-code").stdout
+    assert "(different text, same meaning)" in cli("diff", "linreg", path, "--exit-code").stdout
     assert "GE101" in cli("diff", "linreg", tmp_path / "nowhere.json", code=2).stderr
 
 

@@ -36,14 +36,16 @@ def diff(
 
 
 def _line(found: Difference) -> str:
-    return str(found) + " (says something else, means the same)" * (not found.changes_meaning)
+    return str(found) + " (different text, same meaning)" * (not found.changes_meaning)
 
 
 def upgrade(
     file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", callback=writable, help="Write it there instead of over MODEL."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", callback=writable, help="Write to FILE instead of overwriting MODEL."
+        ),
     ] = None,
     output_format: OutputFormat = Format.text,
 ) -> None:

@@ -24,7 +24,7 @@ def explain_gradient(
     file: ModelName,
     of: Of = None,
     wrt: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Default: all parameters. May be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="A parameter to explain. Default: all. May be repeated.")
     ] = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,

@@ -69,7 +69,7 @@ def fit(
         float | None, typer.Option(help="Size of residuals from which the robust loss replaces squares.")
     ] = None,
     intervals: Annotated[
-        str | None, typer.Option(metavar="LEVELS", help="Find profile intervals, for example of 0.68,0.95.")
+        str | None, typer.Option(metavar="LEVELS", help="Compute profile intervals at these levels, such as 0.68,0.95.")
     ] = None,
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points; the best fit is kept.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the starting points and the bootstrap.")] = 0,

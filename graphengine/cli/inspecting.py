@@ -61,7 +61,7 @@ class ShowFormat(StrEnum):
 
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Model files.")],
-    data: Annotated[bool, typer.Option("--data", help="Read the files of data that they declare, too.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Also read the data files that they declare.")] = False,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
     strict: Strict = False,
@@ -111,9 +111,7 @@ def _problems_of_data(model: Model, names: Iterable[str]) -> list[Problem]:
 
 def show(
     file: ModelName,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Show the code that runs it instead, and that trains it.")
-    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the code that runs and trains MODEL instead.")] = False,
     sizes: Annotated[
         list[str] | None,
         typer.Option("--size", metavar="NAME=NUMBER", help="A size for --plan, N=24; default: that of the data."),

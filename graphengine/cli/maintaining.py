@@ -63,7 +63,7 @@ def _files_of(model: str) -> dict[str, Path]:
 
 
 def doctor(output_format: OutputFormat = Format.text) -> None:
-    """Print versions, extras, BLAS, backends and folders, for a report of a bug."""
+    """Print versions, extras, BLAS, backends and folders for a bug report."""
     from graphengine.backends.protocol import BACKENDS
 
     packages = _packages()

@@ -63,7 +63,7 @@ def run(
     shuffle: Annotated[
         bool | None, typer.Option("--shuffle/--no-shuffle", help="Override the shuffling in the file.")
     ] = None,
-    shard_rows: Annotated[int | None, typer.Option(help="Rows of a shard of a batch; overrides the file.")] = None,
+    shard_rows: Annotated[int | None, typer.Option(help="Rows in each shard of a batch; overrides the file.")] = None,
     workers: WorkerCount = None,
     dask: DaskAddress = None,
     update_rule: UpdateRuleFile = None,

@@ -60,7 +60,7 @@ def search(
     data: DataName = None,
     columns: ColumnNames = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed that deals the rows to the folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for assigning rows to folds.")] = 0,
     stratify: Annotated[
         str | None, typer.Option(metavar="INPUT", help="Spread each value of this input evenly over the folds.")
     ] = None,

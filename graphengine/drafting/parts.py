@@ -60,11 +60,11 @@ class Parts:
         self.node("probabilities", "softmax", [scores], "the probability of each class")
         self.node("class_index", "argmax", [scores], "the most probable class", axis=1)
         misfit = "misfit" if penalty else "loss"
-        self.node(misfit, "softmax_cross_entropy", [scores, target], "mean of -log(probability of the right class)")
+        self.node(misfit, "softmax_cross_entropy", [scores, target], "mean of -log(probability of the true class)")
         self._penalize(misfit, target, penalty)
         self.outputs["class"] = {"value": "class_index", "categories": target}
         self.outputs["probabilities"] = {"value": "probabilities", "categories": target}
-        return self.node("accuracy", "accuracy", [scores, target], "share of rows whose most probable class is right")
+        return self.node("accuracy", "accuracy", [scores, target], "share of rows whose most probable class is correct")
 
     def regress(self, scores: str, target: str, penalty: Penalty | None = None) -> str:
         """Add what follows from a column that predicts the scaled target; returns the metric."""
@@ -84,7 +84,12 @@ class Parts:
     def _penalize(self, misfit: str, target: str, penalty: Penalty | None) -> None:
         if penalty is None:
             return
-        self.node("squares", "square", [penalty.weight], "large weights cost, so columns alike have one best solution")
+        self.node(
+            "squares",
+            "square",
+            [penalty.weight],
+            "penalizes large weights, so that equal columns have one best solution",
+        )
         self.node("sum_of_squares", "sum", ["squares"], "of all weights")
         rows = self.statistic("rows", [], "count", target, "the number of training rows")
         self.node("squares_per_row", "div", ["sum_of_squares", rows], "the loss is a mean over the rows, too")

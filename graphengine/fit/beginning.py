@@ -28,13 +28,13 @@ def not_finite(objective: Objective, start: Vector, loss: str) -> DivergenceErro
     """The error of a start where the loss or its gradient is not finite: which value comes first, and what may help."""
     found = _first(objective, start)
     if found is None:
-        what = f"no solver can begin here: '{loss}' is finite at the start, but its gradient is not"
+        what = f"no solver can start here: '{loss}' is finite at the start, but its gradient is not"
         return DivergenceError(what, iteration=1, epoch=1, hint="start from other values")
     elsewhere = [_first(objective, x) for x in (-start, 0.1 * start, 10 * start, start + 1, start - 1)]
     stays = all(other is not None and (other.what, other.row) == (found.what, found.row) for other in elsewhere)
     row = "the data" if found.row is None else f"row {found.row} of the data"
     hint = f"other parameters do not change that: check {row}" if stays else "start from other values"
-    what = f"no solver can begin here: {found.what} is not finite at the start: {found.how}"
+    what = f"no solver can start here: {found.what} is not finite at the start: {found.how}"
     return DivergenceError(what, iteration=1, epoch=1, node=found.node, hint=hint)
 
 
@@ -105,7 +105,7 @@ def require_resolved(residual: Vector, name: str) -> None:
     with np.errstate(all="ignore"):
         largest, squares = float(np.abs(residual).max(initial=0)), float(residual @ residual)
     if largest > 0 and squares < len(residual) * SMALLEST[np.float64]:
-        message = f"no solver can begin here: the residual '{name}' is at most {largest:.1e}, and its square vanishes"
+        message = f"no solver can start here: the residual '{name}' is at most {largest:.1e}, and its square vanishes"
         hint = f"use another unit for the data: divide the fitted values by about {largest:.0e}"
         raise DivergenceError(message, iteration=1, epoch=1, hint=hint)
 

@@ -43,7 +43,7 @@ from graphengine.wording import counted
 
 MOST_ITERATIONS = 15_000
 """Where `max_iterations` does not say when to stop, and convergence does not stop it."""
-NO_MINIMUM = "the solver cannot lower the loss any more, but this is no minimum: the slope is not zero"
+NO_MINIMUM = "the solver cannot reduce the loss further, but this is not a minimum: the gradient is not zero"
 
 
 class _EnoughError(Exception):

@@ -113,7 +113,7 @@ class SolverWithMatrix(Solver):
     def require_few(self, numbers: int) -> None:
         """Refuse too many numbers: TrainingError (GE602)."""
         if numbers > MOST_NUMBERS:
-            message = f"the solver '{self.type}' takes at most {MOST_NUMBERS} numbers, and here are {numbers}"
+            message = f"the solver '{self.type}' takes at most {MOST_NUMBERS} numbers; this model has {numbers}"
             raise TrainingError(message, hint="train the model with 'lbfgs' or an update rule, which need no matrix")
 
 

@@ -38,7 +38,7 @@ def describe(op: Op) -> dict[str, Any]:
         "random": op.cls.random,
         "differentiable": signature.saved is not None,
         "derivatives": docstring.derivatives or None,
-        "shape": SHAPE_RULES.get(rule, "by a rule of its own"),
+        "shape": SHAPE_RULES.get(rule, "by its own rule"),
         "dtypes": [rule._asdict() for rule in dtype_rules(op)],
         "remarks": docstring.remarks,
     }

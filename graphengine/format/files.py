@@ -128,7 +128,7 @@ def _refuse_shared(path: Path, opened: os.stat_result, seen: os.stat_result) -> 
 def _continue_own(path: Path, descriptor: int, is_own: Callable[[bytes], bool]) -> None:
     """Refuse a file of another kind, and end the line that a system went down with."""
     if not is_own(os.read(descriptor, _LONGEST_LINE).split(b"\n", 1)[0]):
-        raise _refused(path, "names a file of another kind, and nothing is added to it")
+        raise _refused(path, "names a file that is not a log; nothing was appended")
     os.lseek(descriptor, -1, os.SEEK_END)
     if os.read(descriptor, 1) != b"\n":
         _add(descriptor, b"\n")

@@ -408,7 +408,9 @@ def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
         for name, place, given in _required_inputs(node, _needed(node["op"], table)):
             if given in function.omissible:
                 message = f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given}' is optional"
-                hint = "it is allowed where the op takes an optional input, or any number of them, as add_n does"
+                hint = (
+                    "it is only allowed for an op that takes an optional input or any number of inputs, such as add_n"
+                )
                 yield Problem("GE212", message, hint, make_pointer(("nodes", index, "inputs", place)), node["id"])
 
 

@@ -145,7 +145,7 @@ def _restored(what: str, content: Mapping[str, Any]) -> Kind:
         If its class is not registered in this process.
     """
     if content["type"] not in _TABLES[what]:
-        hint = "import what registers it before"
+        hint = "import the module that registers it first"
         raise RegistrationError(f"'{content['type']}' is not {what} of this process", code="GE210", hint=hint)
     return _TABLES[what][content["type"]].model_validate(content)
 

@@ -34,7 +34,9 @@ def framed(columns: Mapping[str, Any], given: Any) -> Any:
     rows = len(next(iter(columns.values()))) if columns else None
     if rows != len(given):
         found = (
-            "no asked output has a row for each sample" if rows is None else f"the outputs have {counted(rows, 'row')}"
+            "no requested output has a row for each sample"
+            if rows is None
+            else f"the outputs have {counted(rows, 'row')}"
         )
         message = f"{found}, the frame has {counted(len(given), 'row')}"
         raise UsageError(message, hint="leave as_frame out to get arrays by name")

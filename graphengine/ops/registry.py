@@ -180,7 +180,7 @@ def _restored(name: str, attributes: Mapping[str, Any]) -> Node:
         If the op is not registered in this process.
     """
     if name not in OPS:
-        hint = "import what registers it before"
+        hint = "import the module that registers it first"
         raise RegistrationError(f"op '{name}' is not registered in this process", code="GE211", hint=hint)
     return OPS[name].cls.model_validate(attributes)
 

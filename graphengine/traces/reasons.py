@@ -24,8 +24,8 @@ def not_walked(graph: Graph, operand: Operand, active: Container[str]) -> str:
 def _not_learned(graph: Graph, name: str) -> str:
     sources = {
         "an input is data, not a parameter": graph.inputs,
-        "state is not learned": graph.state,
-        "its gradient is not asked for": graph.trainable,
+        "state is not trained": graph.state,
+        "its gradient was not requested": graph.trainable,
         "the parameter is not trainable": graph.parameters,
     }
     found = (reason for reason, names in sources.items() if name in names)
@@ -35,4 +35,4 @@ def _not_learned(graph: Graph, name: str) -> str:
 def _result_not_learned(kind: ArrayType) -> str:
     if not kind.is_differentiable:
         return f"{dtype_name(kind.dtype)} numbers have no gradient"
-    return "it depends on nothing that is learned"
+    return "it depends on no trainable value"

@@ -303,7 +303,7 @@ class _Walker:
         if node.id not in used:
             return f"{self.of} does not depend on it"
         learned = not self.active.isdisjoint(node.outputs)
-        return "no gradient arrives" if learned else "it depends on nothing that is learned"
+        return "no gradient arrives" if learned else "it depends on no trainable value"
 
     def sums(self, target: str | None) -> tuple[Gradient, ...]:
         """The gradients with respect to all values that are walked through, from the target to the wanted values."""

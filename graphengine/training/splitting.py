@@ -161,7 +161,7 @@ def _ranked(order: Order, codes: np.ndarray[Any, Any], classes: int) -> Iterator
 def _nearest_groups(name: str, sizes: np.ndarray[Any, Any], wanted: int, seed: int) -> Mask:
     """Which groups are set apart: the first ones of a random order, as many as come nearest to the wanted samples."""
     if len(sizes) < 2:
-        message = f"of a single group, by the values of input '{name}', none can be set apart for validation"
+        message = f"there is only one group, by the values of input '{name}', so none can be held out for validation"
         raise DataError(message, code="GE505")
     order = epoch_order(seed, SPLIT_EPOCH, len(sizes))
     last = int(np.argmin(np.abs(np.cumsum(sizes[order])[:-1] - wanted)))

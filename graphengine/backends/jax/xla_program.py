@@ -140,7 +140,7 @@ class JaxProgram:
         names: dict[str, str] = {name: f"v{place}" for place, name in enumerate(self.sources)}
         lines = [_line(each, names) + "  # runs in NumPy" * (kernel is None) for kernel, each in self._steps]
         ops = ", ".join(sorted({each.op for each in self.lacking}))
-        what = f"this but for what runs in NumPy around it: {ops}" if ops else "this as one"
+        what = f"this, except for ops that run in NumPy: {ops}" if ops else "this as one"
         return CodeListing("\n".join([f"# XLA compiles {what}", *lines]), dict(zip(names.values(), names, strict=True)))
 
     def _placed(self, name: str, value: Any) -> Any:

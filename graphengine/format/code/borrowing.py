@@ -130,7 +130,7 @@ class Borrowed:
         if name in found.imported and name not in found.defined:
             return self._imported(*found.imported[name], as_name=name)
         if name not in found.defined:
-            raise Unborrowed(f"{module}.{name} is made where it cannot be found")
+            raise Unborrowed(f"{module}.{name} is defined where it cannot be found")
         key = (module, name)
         if key not in self._names:
             self._names[key] = self._free(name.lstrip("_"))
@@ -196,7 +196,7 @@ class Borrowed:
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
             made = ast.Assign([ast.Name(chosen, ast.Store())], statement.value, lineno=0)
             return ast.unparse(self.adapted(module, made))
-        raise Unborrowed(f"it needs the class {name}, which is no node")
+        raise Unborrowed(f"it needs the class {name}, which is not a node class")
 
     def _define_class(self, cls: type[Node], name: str) -> None:
         """A node class with the defaults of its attributes and the methods that its `forward` needs."""

@@ -263,7 +263,7 @@ def _range_of(entries: dict[str, str]) -> tuple[int, int]:
     try:
         offset, length = (int(entries.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
     except ValueError:
-        raise Unimportable("external data whose offset or length is no number") from None
+        raise Unimportable("external data whose offset or length is not a number") from None
     if offset < 0:
         raise Unimportable("external data with a negative offset")
     return offset, length

@@ -89,7 +89,7 @@ class Scan(Node):
             raise ValueError(f"the function has {len(names)} inputs ({', '.join(names)}), not {len(types)}")
         if len(self.carry) > len(self.outputs):
             message = f"{len(self.carry)} inputs are carried, but the function has {len(self.outputs)} outputs"
-            raise ValueError(f"{message}; the first ones are what the next step begins with")
+            raise ValueError(f"{message}; the first outputs are the state for the next step")
         if bool(self.sequences) == (self.length is not None):
             raise ValueError("a loop needs either sequences or a 'length'")
         if isinstance(self.axis, tuple) and len(self.axis) != len(self.sequences) + len(self.outputs) - len(self.carry):

@@ -39,7 +39,7 @@ class Pad(Node):
         if self.mode != "constant" and self.constant_values:
             raise ValueError(f"constant_values are for mode 'constant', not '{self.mode}'")
         if self.mode != "constant" and any(any(widths) and size == 0 for size, widths in margins(self, x)):
-            raise ValueError(f"an axis of size 0 holds nothing to fill a margin with: shape {shape_text(x.shape)}")
+            raise ValueError(f"an axis of size 0 has no values to fill a margin with: shape {shape_text(x.shape)}")
         represented(self.constant_values, x.array_dtype)
         return ArrayType(tuple(total((size, *widths)) for size, widths in margins(self, x)), x.dtype)
 
