@@ -89,7 +89,7 @@ def imports_of(statement: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, s
     """Return what a statement imports, by the name that it gets here."""
     if isinstance(statement, ast.Import):
         return {_name_here(each): (each.name, None) for each in statement.names}
-    module = str(statement.module)
+    module = statement.module or ""
     return {_name_here(each): (module, each.name) for each in statement.names}
 
 
