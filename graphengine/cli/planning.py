@@ -129,11 +129,9 @@ def _sizes_of_data(model: Model) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _sizes_in(model: Model, arrays: Mapping[str, Any]) -> dict[str, int]:
-    import numpy as np
+    from graphengine.ir.binding import bind_sizes, shapes_of
 
-    from graphengine.ir.binding import bind_sizes
-
-    return bind_sizes({name: np.shape(array) for name, array in arrays.items()}, model.graph.types)
+    return bind_sizes(shapes_of(arrays), model.graph.types)
 
 
 def _described(listing: CodeListing, sizes: Mapping[str, int]) -> dict[str, Any]:

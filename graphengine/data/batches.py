@@ -11,9 +11,10 @@ import numpy as np
 
 from graphengine.data.stored import Chosen, Stored, in_memory
 from graphengine.errors import DataError
-from graphengine.ir.binding import bind_sizes
+from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph
+from graphengine.mappings import only
 from graphengine.ops.shapes import shape_text
 from graphengine.wording import size_text
 
@@ -163,7 +164,7 @@ class Batches:
         self._in_order: tuple[Segment, ...] = ()
         self.full_batches, rest = divmod(self.samples_per_epoch, self.batch_size)
         self.per_epoch = self.full_batches + (rest > 0)
-        bind_sizes({name: np.shape(array) for name, array in self._batched.items()}, graph.types)
+        bind_sizes(shapes_of(self._batched), graph.types)
 
     def _require_single(self, name: str, graph: Graph, *, sharded: bool) -> None:
         """Refuse several samples at a time for an input that takes one."""
@@ -309,12 +310,11 @@ class Batches:
         """The shape of each input for a number of samples."""
         batched = {name: (samples, *np.shape(array)[1:]) for name, array in self._batched.items()}
         single = {name: np.shape(array)[1:] for name, array in self._single.items()}
-        return {**batched, **single, **{name: np.shape(array) for name, array in self._whole.items()}}
+        return {**batched, **single, **shapes_of(self._whole)}
 
     def sizes_in(self, graph: Graph, samples: int) -> dict[str, int]:
         """The numbers of the symbolic sizes of a graph with some of the inputs, for a number of samples."""
-        shapes = {name: shape for name, shape in self.shapes_of(samples).items() if name in graph.inputs}
-        return bind_sizes(shapes, graph.types)
+        return bind_sizes(only(self.shapes_of(samples), graph.inputs), graph.types)
 
     def repeated(self, count: int) -> Segment:
         """The one batch that all samples make, `count` times."""

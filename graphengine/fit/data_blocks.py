@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.ir.binding import bind_sizes
+from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph, part_for
 from graphengine.transform.stages import with_part_for_each
 
@@ -29,7 +29,7 @@ class DataBlocks:
     graph: Graph
 
     def __init__(self, graph: Graph, value: str, data: Mapping[str, Any], most: int | None = None) -> None:
-        shapes = {name: np.shape(array) for name, array in data.items()}
+        shapes = shapes_of(data)
         sizes = bind_sizes(shapes, graph.types)
         most = most or ROWS
         self._rows = _cut_inputs(graph, value, sizes, most)

@@ -18,7 +18,7 @@ from graphengine.backends.protocol import Program
 from graphengine.errors import DifferentiationError
 from graphengine.fit.data_blocks import DataBlocks
 from graphengine.fit.quadratic import Matrix, Vector
-from graphengine.ir.binding import bind_sizes
+from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import free_name
 from graphengine.transform.directional import curvature, hessian
@@ -47,8 +47,7 @@ class Objective:
     ) -> None:
         self._before, self.programs = before, programs
         self.names = list(graph.trainable)
-        shapes = {name: np.shape(array) for name, array in data.items()}
-        self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
+        self.graph = graph.with_sizes(bind_sizes(shapes_of(data), graph.types))
         self._declared, self._data = graph, data
         self._fixed = {**values, **data}
         self.directions = [free_name(f"{name}/direction", self.graph.types) for name in self.names]

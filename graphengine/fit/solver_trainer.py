@@ -34,6 +34,7 @@ from graphengine.fit.squares import SUM_OF_SQUARES, Weighted, squared_residual, 
 from graphengine.fit.trust_region import BoxConstraints
 from graphengine.fit.turns import Turn, in_turns
 from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.binding import shapes_of
 from graphengine.ir.graph import Graph
 from graphengine.ops.norms import euclidean_norm
 from graphengine.training.evaluation import Evaluation
@@ -101,7 +102,7 @@ class SolverTrainer:
         loss = graph.value_name(training.loss)
         programs = programs or ProgramsOfFits(backend, graph.limits.plan_bytes)
         kind = (training.loss, training.optimizer.model_dump_json(), *graph.trainable)
-        shared = programs.of(kind, {name: np.shape(array) for name, array in whole.items()})
+        shared = programs.of(kind, shapes_of(whole))
         self.objective = Objective(graph, values, whole, loss, shared, before=lambda: self._turns[-1].check())
         self.solver.require_few(self.objective.size)
         self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None

@@ -59,7 +59,7 @@ def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | 
     """
     arrays = as_inputs(graph, given)
     require_inputs(graph, arrays, graph.inputs if needed is None else needed)
-    bind_sizes({name: np.shape(array) for name, array in arrays.items()}, graph.types)
+    bind_sizes(shapes_of(arrays), graph.types)
     return arrays
 
 
@@ -393,6 +393,11 @@ def _read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def shapes_of(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of arrays and numbers, by name."""
+    return {name: np.shape(array) for name, array in arrays.items()}
 
 
 def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayType]) -> dict[str, int]:

@@ -203,6 +203,11 @@ def names_of(asked: str | Iterable[str]) -> list[str]:
     return [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
 
 
+def gradient_names(graph: Graph, wrt: str | Iterable[str] | None) -> list[str]:
+    """The values that gradients are with respect to: those a caller asks for, by default the trainable parameters."""
+    return names_of(graph.trainable if wrt is None else wrt)
+
+
 def inputs_of(graph: Graph, targets: Iterable[str]) -> list[str]:
     """The declared inputs that values depend on."""
     _, read = reached(graph.nodes, targets)

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
+from graphengine.mappings import present, without_none
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
@@ -187,7 +188,8 @@ class Recorder:
         op, name = OPS.of_function(function), f"numpy.{getattr(function, '__name__', function)}"
         if op is None:
             raise UnrecordableError(f"{name} is not the counterpart of an op")
-        inputs, attributes = _split_arguments(op, function, args, kwargs)
+        is_ufunc = isinstance(function, np.ufunc)
+        inputs, attributes = (args, {}) if is_ufunc else _split_arguments(op, function, args, kwargs)
         try:
             return self.apply(op.name, inputs, attributes)
         except ValidationError as error:  # an op may need what NumPy has a default for
@@ -381,7 +383,7 @@ def _parameters(op: Op, function: Any) -> list[str]:
 
 
 def _known_attributes(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
-    attributes = {name: value for name, value in given.items() if value is not None}
+    attributes = without_none(given)
     if unknown := attributes.keys() - op.cls.model_fields.keys():
         raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
     return attributes
@@ -390,13 +392,11 @@ def _known_attributes(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
 def _split_arguments(
     op: Op, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a NumPy call as the inputs and the attributes of an op, which bear NumPy's names."""
-    if isinstance(function, np.ufunc):
-        return list(args), {}
+    """The arguments of a call of NumPy as the inputs and the attributes of an op, which bear NumPy's names."""
     count = 1 if op.signature.variadic else len(op.signature.inputs)
     names = _parameters(op, function) if len(args) > count or kwargs else []
     given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
-    inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
+    inputs = [*args[:count], *map(given.pop, present(names[len(args) : count], given))]
     attributes = _known_attributes(op, given)
     if op.signature.variadic:  # numpy.stack((x, y), axis) has all arrays in one argument
         (inputs,) = inputs

@@ -8,7 +8,7 @@ stand-ins, `Sample.template` makes a template of what it did, `Recorder.repeat` 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -38,6 +38,11 @@ def literal_key(node: GraphNode, operand: Operand) -> Any:
     if type(operand) is float and OpTrait.TAKES_LITERALS in node.node.traits and operand not in UNLIKE:
         return float if math.isfinite(operand) else operand_key(operand)
     return operand_key(operand)
+
+
+def literal_keys(node: GraphNode) -> list[Any]:
+    """The keys of the literals among the operands of a node; see `literal_key`."""
+    return [literal_key(node, operand) for operand in node.inputs if type(operand) is not str]
 
 
 @dataclass(slots=True, eq=False)
@@ -90,14 +95,15 @@ class Sample(NamedTuple):
         # a key that occurs twice has the first of its places
         places = {key: place for place, key in reversed([*enumerate([*keys, *fixed, *made])])}
         parts = [
-            Part(node.op, node.node, _picking([places[key] for key in refs]), kinds, name)
+            Part(node.op, node.node, _picking(places, refs), kinds, name)
             for node, refs, kinds, name in zip(self.nodes, read, self.kinds, names, strict=True)
         ]
         return Template([*fixed.values()], parts, [None if name is None else places[name] for name in results])
 
 
-def _picking(places: list[int]) -> Callable[[list[Any]], tuple[Operand, ...]]:
-    """A function that takes the values at some places out of a list, as a tuple."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return lambda values: tuple([values[place] for place in places])
+def _picking(places: Mapping[Any, int], keys: Sequence[Any]) -> Callable[[list[Any]], tuple[Operand, ...]]:
+    """A function that takes the values at the places of some keys out of a list, as a tuple."""
+    wanted = [places[key] for key in keys]
+    if len(wanted) > 1:
+        return itemgetter(*wanted)
+    return lambda values: tuple([values[place] for place in wanted])

@@ -27,7 +27,7 @@ from graphengine.format.salvage import Gaps
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.cells import as_encoded
-from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.graph import Graph, gradient_names, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.declaration import Declaration, Saving
@@ -562,7 +562,7 @@ class Model(Pictured):
         """
         from graphengine.model.keeping import with_values
 
-        names = names_of(self.graph.trainable if wrt is None else wrt)
+        names = gradient_names(self.graph, wrt)
         if not names:
             raise UsageError(f"with respect to which values? model '{self.graph.name}' has no trainable parameter")
         loss = of or self.default_loss()

@@ -14,11 +14,11 @@ from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import Backend
 from graphengine.backends.row_blocks import RowBlocks
 from graphengine.errors import InputError, UsageError
-from graphengine.ir.binding import bind_sizes
+from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph, inputs_of, part_for
 from graphengine.ir.nodes import reachable
-from graphengine.mappings import absent, only
-from graphengine.ops.inference import elementwise
+from graphengine.mappings import absent, only, picked
+from graphengine.ops.inference import is_elementwise
 from graphengine.transform.stages import with_part_for_each
 from graphengine.wording import enumerated
 
@@ -114,7 +114,7 @@ class RowStability:
             GE133 if the values of a block take more memory than the limit; GE405 for different numbers of rows.
         """
         graph, rows = part_for(self._graph, own), self.rows_of(own)
-        shapes = {name: np.shape(given[name]) for name in graph.inputs}
+        shapes = shapes_of(picked(given, graph.inputs))
         if len({shapes[name][0] for name in rows}) > 1:
             shown = ", ".join(f"'{name}' {shapes[name][0]}" for name in rows)
             raise InputError(f"inputs have different numbers of rows: {shown}", code="GE405")
@@ -125,7 +125,7 @@ class RowStability:
     def is_elementwise(self, own: Mapping[str, str]) -> bool:
         """Return whether outputs are computed number by number: arrays of any size then give a row the same bits."""
         nodes = reachable(self._graph.nodes, own.values())
-        return all(node.node.is_core and type(node.node).infer is elementwise for node in nodes)
+        return all(is_elementwise(node.node) for node in nodes)
 
     def rows_of(self, targets: Mapping[str, str]) -> list[str]:
         """Return the inputs with a row for each sample that some outputs depend on."""
@@ -141,7 +141,7 @@ def with_own_rows(targets: Mapping[str, str], graph: Graph, given: Mapping[str, 
         GE403, GE405 if the inputs do not fit.
     """
     part = part_for(graph, targets)
-    sizes = bind_sizes({name: np.shape(given[name]) for name in part.inputs}, part.types)
+    sizes = bind_sizes(shapes_of(picked(given, part.inputs)), part.types)
     with_rows = with_part_for_each(part, sizes, _rows_of(graph, targets))
     return {name: value for name, value in targets.items() if value in with_rows}
 

@@ -11,7 +11,7 @@ import numpy as np
 from graphengine.backends.reference.executor import Slots
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.format.writing import encode_array
-from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.graph import Graph, gradient_names
 from graphengine.model.evaluator import Evaluator, read_only, without_value
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import decode_array
@@ -164,7 +164,7 @@ class Run(Pictured):
         """
         of = of or self.default_loss()
         target = self.graph.value_name(of)
-        names = names_of(self.graph.trainable if wrt is None else wrt)
+        names = gradient_names(self.graph, wrt)
         wanted = [self.graph.value_name(name) for name in names]
         check_differentiable(self.graph, target, wanted)
         found = self._gradients.pop((of, *names), None)

@@ -41,6 +41,11 @@ def elementwise(node: Any, *types: ArrayType | None) -> ArrayType:
     return ArrayType(shapes[0] if len(set(shapes)) == 1 else broadcast_shapes(shapes), dtype)
 
 
+def is_elementwise(node: Any) -> bool:
+    """Return whether a node of this package computes number by number, and broadcasts."""
+    return bool(node.is_core) and type(node).infer is elementwise
+
+
 def is_pointwise(node: Any) -> bool:
     """Return whether each number of a node's result depends on the numbers in its place alone."""
     return type(node).infer is elementwise or OpTrait.POINTWISE in node.traits

@@ -26,6 +26,7 @@ from graphengine.errors import DataError, UsageError
 from graphengine.extras import optional
 from graphengine.format.files import write_parts
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import without
 from graphengine.model.loading import load
 from graphengine.model.model import Model
 from graphengine.plugins import load_plugins
@@ -154,8 +155,7 @@ def score_part(scoring: Scoring, part: ScorePart, *, threads: bool = False) -> d
 def _made_of(scoring: Scoring, part: ScorePart) -> Any:
     """What decides the content of a part's file, except for where things are."""
     content = {**asdict(scoring), **asdict(part), "source": Path(part.source).name}
-    kept = {name: value for name, value in content.items() if name not in ("model", "plugins", "limits", "target")}
-    return orjson.loads(orjson.dumps(kept))
+    return orjson.loads(orjson.dumps(without(content, ("model", "plugins", "limits", "target"))))
 
 
 def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals, beside: Beside) -> Iterator[Any]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from graphengine.backends.reference.executor import Executor, Slots
 from graphengine.backends.reference.steps import BackwardStep
-from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.graph import Graph, gradient_names
 from graphengine.ir.nodes import GraphNode, differentiable_operands, reachable
 from graphengine.mappings import without
 from graphengine.ops.inference import elementwise, reduction
@@ -69,7 +69,7 @@ def trace_graph(
         GE133 if the values take more memory than the limit.
     """
     executor = Executor(computable(graph, values))
-    names = names_of(graph.trainable if wrt is None else wrt)
+    names = gradient_names(graph, wrt)
     require_memory_for(executor.graph, values, of, names)
     return trace_values(executor, executor.forward(values), of, names, show, opened, called)
 

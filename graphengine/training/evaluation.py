@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from graphengine.backends.in_parts import InParts
 from graphengine.backends.protocol import Backend, Program
 from graphengine.data.batches import Batches
 from graphengine.errors import ExecutionError, Problem
-from graphengine.ir.binding import bind_sizes
+from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph, part_for
 from graphengine.ir.memory import memory_problem
 from graphengine.ir.origins import node_text
@@ -70,8 +68,8 @@ class Evaluation:
         if self._whole is None:
             return self._in_parts.run(values, self._parts)
         if self._program is None:
-            shapes = {name: np.shape(value) for name, value in self._whole.items()}
-            self._program = self._backend.compile(self._graph.with_sizes(bind_sizes(shapes, self._graph.types)))
+            sizes = bind_sizes(shapes_of(self._whole), self._graph.types)
+            self._program = self._backend.compile(self._graph.with_sizes(sizes))
         return self._program.run({**values, **self._whole})
 
     def _parts(self) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,7 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.gc_pause import paused
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
+from graphengine.mappings import only
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
 from graphengine.training.history import LOG, History, Iteration, items_of, recorded_of, records
@@ -240,7 +241,7 @@ class Trainer:
             return
         add = self.history.append
         with paused():  # so many rows are made, and each is gone soon
-            take, after = self._taking({name: each for name, each in values.items() if name in self.values})
+            take, after = self._taking(only(values, self.values))
             given = zip(self.history.following(rows), rows, after, strict=True)
         for piece, found in zip(chunk.pieces, sums, strict=True):
             for iteration, row, new in itertools.islice(given, piece.stop - piece.start - 1):
@@ -269,9 +270,7 @@ class Trainer:
                 yield self.history.last
 
     def _take(self, new: Mapping[str, Any]) -> None:
-        for name, value in new.items():
-            if name in self.values:
-                self.values[name] = value
+        self.values.update(only(new, self.values))
 
     def _add_epochs(self, chunk: Chunk, sums: Sequence[LossSum]) -> None:
         """Write the mean loss of each epoch once all its samples were used; batches without a loss do not count."""

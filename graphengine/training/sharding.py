@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 from graphengine.backends.in_parts import InParts
 from graphengine.backends.one_thread import one_blas_thread
 from graphengine.backends.totals import Subtotal
+from graphengine.mappings import only
 from graphengine.training.accumulation import Accumulation
 
 Subtotals = Mapping[str, list[Subtotal]]
@@ -74,8 +75,7 @@ class Sharding(Accumulation):
             if self.workers is None:
                 pieces: Iterable[Subtotals] = [subtotals(staged, place, values, batches)]
             else:
-                read = staged.stages.passes[place].graph.sources
-                needed = {name: value for name, value in values.items() if name in read}
+                needed = only(values, staged.stages.passes[place].graph.sources)
                 pieces = self.workers.subtotals(ShardRequest(iteration, place, len(batches), samples, needed))
             return staged.merged(place, pieces), batches[0]
 

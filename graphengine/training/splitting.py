@@ -18,6 +18,7 @@ from graphengine.data.stored import Chosen, blocks_of
 from graphengine.errors import DataError, InputError
 from graphengine.format.training_documents import ValidationDocument
 from graphengine.ir.graph import Graph
+from graphengine.mappings import without
 from graphengine.wording import counted
 
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
@@ -131,7 +132,7 @@ def folds_of(data: Mapping[str, Any], graph: Graph, count: int, seed: int, kind:
 def divided(data: Mapping[str, Any], graph: Graph, apart: Mask) -> tuple[Data, Data]:
     """Return the samples that are not set apart, and those that are; data on disk stays there."""
     whole = {name: array for name, array in data.items() if is_whole(name, array, graph)}
-    sampled = {name: array for name, array in data.items() if name not in whole}
+    sampled = without(data, whole)
     sides = Chosen(~apart), Chosen(apart)
     kept, rest = ({**whole, **{name: rows_of(each, side) for name, each in sampled.items()}} for side in sides)
     return kept, rest

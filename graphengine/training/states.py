@@ -18,6 +18,7 @@ from graphengine.format.documents import ExternalValue
 from graphengine.format.fields import Document
 from graphengine.format.tensors import TensorFiles, are_external
 from graphengine.format.writing import encode_array
+from graphengine.mappings import without
 from graphengine.ops.numbers import ElementError, decode_array, encode_number
 from graphengine.ops.shapes import ArrayType, Shape, type_of
 from graphengine.wording import counted
@@ -78,7 +79,7 @@ def outside(arrays: Mapping[Place, np.ndarray[Any, Any]]) -> dict[Place, np.ndar
     short = {place for place, array in arrays.items() if array.size <= LONGEST_INLINE}
     if are_external(arrays[place] for place in short):
         return dict(arrays)
-    return {place: array for place, array in arrays.items() if place not in short}
+    return without(arrays, short)
 
 
 def state_of(document: TrainingStateDocument, files: TensorFiles) -> tuple[State, list[Problem]]:

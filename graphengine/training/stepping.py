@@ -24,9 +24,9 @@ from graphengine.errors import DivergenceError, GraphEngineError
 from graphengine.format.initializers import initial_value
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.gc_pause import paused
-from graphengine.ir.binding import bind_sizes
+from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph
-from graphengine.mappings import absent
+from graphengine.mappings import absent, only, without
 from graphengine.ops.numbers import all_finite
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
@@ -85,7 +85,7 @@ class Stepper:
         self._compiled, self.step, self._packing = compiled, compiled.step, compiled.packing
         self._recorded = (self.step.loss, GRADIENT_NORM, *(f"new_{name}" for name in recorded))
         values = self._packing.pack(values)
-        self.fixed = {name: value for name, value in values.items() if name not in self.step.carried.values()}
+        self.fixed = without(values, self.step.carried.values())
         self._carried = self._at_start(values)
         self._last = _copies(self._carried)
         self._plans: dict[int, Program] = {}
@@ -309,7 +309,7 @@ class Stepper:
         """The compiled step for batches of one shape."""
         if chunk.size not in self._plans:
             batch = next(chunk.batches())
-            sizes = bind_sizes({name: np.shape(value) for name, value in batch.items()}, self.graph.types)
+            sizes = bind_sizes(shapes_of(batch), self.graph.types)
             self._plans[chunk.size] = self._compiled.plan(sizes)
         return self._plans[chunk.size]
 
@@ -386,7 +386,7 @@ class Stepper:
     def _reference_values(self, batch: Mapping[str, Any], iteration: int) -> dict[str, Any]:
         carried = self._packing.unpack(self._carried)
         values = {**self.fixed, **carried, **batch, **self._numbered(iteration)}
-        return {name: value for name, value in values.items() if name in self._executor.slot_of}
+        return only(values, self._executor.slot_of)
 
     # ------------------------------------------------------------ divergence
 

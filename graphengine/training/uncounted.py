@@ -14,6 +14,7 @@ import numpy as np
 from graphengine.backends.reference.executor import Executor
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
+from graphengine.mappings import only, present
 from graphengine.transform.mode import in_training_mode
 from graphengine.transform.passes import dead_code, expand
 
@@ -30,14 +31,13 @@ class Denominators:
             expanded = dead_code(expand(expanded))
         learned = _dependent(expanded, [*graph.trainable, *graph.state])
         data = _dependent(expanded, graph.inputs) - learned
-        self._names = [str(name) for name in _divisors(expanded) if name in data]
+        self._names = list(map(str, present(_divisors(expanded), data)))
         self._executor = Executor(expanded)
         self._schedule = self._executor.forward_schedule(self._names)
 
     def are_zero(self, values: Mapping[str, Any]) -> bool:
         """Whether one of them is 0 for these inputs and parameters."""
-        known = {name: value for name, value in values.items() if name in self._executor.slot_of}
-        slots = self._executor.forward(known, self._schedule)
+        slots = self._executor.forward(only(values, self._executor.slot_of), self._schedule)
         return any(np.any(slots[self._executor.slot_of[name]] == 0) for name in self._names)
 
 

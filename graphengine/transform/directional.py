@@ -90,11 +90,15 @@ def _with_numbers(graph: Graph) -> Graph:
         if name == VALUE or shape == ():
             outputs[name] = value
             continue
-        recorder.enter(value)
-        numbers = np.split(np.reshape(recorder.symbol(value), -1), prod(shape))
-        symbols: list[Any] = [np.reshape(each, ()) for each in numbers]
-        outputs |= {f"{name} {place}": each.name for place, each in enumerate(symbols)}
+        outputs |= {f"{name} {place}": each.name for place, each in enumerate(_numbers(recorder, value, shape))}
     return graph.derive([*graph.nodes, *recorder.nodes], outputs, recorder.types)
+
+
+def _numbers(recorder: Recorder, value: str, shape: Any) -> list[Any]:
+    """Record each number of a value."""
+    recorder.enter(value)
+    numbers = np.split(np.reshape(recorder.symbol(value), -1), prod(shape))
+    return [np.reshape(each, ()) for each in numbers]
 
 
 def hessian(graph: Graph, loss: str, wrt: Sequence[str]) -> Graph:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
-from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.graph import Graph, gradient_names
 from graphengine.ir.nodes import free_name, has_loops, reached, results_of
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.mappings import only, picked
@@ -44,7 +44,7 @@ def gradient(
     DifferentiationError
         GE411 if `of` is not a floating-point scalar or a node on the way has no `backward`.
     """
-    names = names_of(graph.trainable if wrt is None else wrt)
+    names = gradient_names(graph, wrt)
     target, wanted = graph.value_name(of), [graph.value_name(name) for name in names]
     recorder = Recorder(graph)
     gradients = record_backward(recorder, target, wanted)
@@ -52,9 +52,12 @@ def gradient(
     for name, value in zip(names, wanted, strict=True):
         output = free_name(f"d_{of}/d_{name}".replace(":", "."), outputs)
         outputs[output] = as_output(recorder, gradients[value], value)
-    wanted_text = ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
-    description = f"gradient of {of} with respect to {wanted_text} in {graph.name}"
-    return pruned(recorder, outputs, description)
+    return pruned(recorder, outputs, f"gradient of {of} with respect to {_listed(names)} in {graph.name}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names in a description, or their number where they are many."""
+    return ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
 
 
 def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, keep: Iterable[str] = ()) -> Graph:

@@ -116,8 +116,11 @@ def with_iteration(graph: Graph, iteration: Operand, seed: int) -> Graph:
     nodes = []
     for node in graph.nodes:
         if node.op == "random_key" and node.inputs == (None,):
-            unseeded = getattr(node.node, "seed", seed) is None
-            seeded = node.node.model_copy(update={"seed": seed}) if unseeded else node.node
-            node = node._replace(node=seeded, inputs=(iteration,))
+            node = node._replace(node=_seeded(node.node, seed), inputs=(iteration,))
         nodes.append(node)
     return graph.derive(nodes, graph.outputs, graph.types)
+
+
+def _seeded(key: Node, seed: int) -> Node:
+    """What applies a key, with a seed if it has none of its own."""
+    return key.model_copy(update={"seed": seed}) if getattr(key, "seed", seed) is None else key

@@ -9,10 +9,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from graphengine.errors import DifferentiationError
-from graphengine.ir.binding import bind_sizes
+from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.declarations import plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import bytes_of, may_grow, memory_of, require_memory
@@ -38,8 +36,7 @@ def require_memory_for(graph: Graph, values: Mapping[str, Any], of: str | None, 
     DifferentiationError
         GE411 if there is no such gradient.
     """
-    shapes = {name: np.shape(value) for name, value in only(values, graph.inputs).items()}
-    sizes = bind_sizes(shapes, graph.types)
+    sizes = bind_sizes(shapes_of(only(values, graph.inputs)), graph.types)
     require_memory(graph, sizes)
     if of is not None and wrt and gradient_may_grow(graph, sizes):
         require_memory(gradient(graph, of, wrt), sizes)

@@ -22,7 +22,8 @@ import numpy as np
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
 from graphengine.ir.recording import Recorder
-from graphengine.ir.templates import UNLIKE, Template, literal_key
+from graphengine.ir.templates import UNLIKE, Template, literal_keys
+from graphengine.mappings import picked
 from graphengine.ops.numbers import encode_number
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
@@ -70,14 +71,6 @@ class Trait:
     op: str | None
 
 
-class _Traits(dict[tuple[ArrayType, str | None, Any], Trait]):
-    """Traits by type, op and, of a constant, what distinguishes it from others; each is made once."""
-
-    def __missing__(self, key: tuple[ArrayType, str | None, Any]) -> Trait:
-        trait = self[key] = Trait(*key[:2])
-        return trait
-
-
 class _Common(NamedTuple):
     """What all nodes alike have in common: types of operands and results, traits, and the first of equal instances."""
 
@@ -103,12 +96,14 @@ class Rewriter:
         self.instance = Instances(OPS.original)
         self._taken: dict[str, int] = {}
         self._kinds: dict[Any, _Common] = {}
-        self._traits = _Traits()
+        self._traits: dict[tuple[ArrayType, str | None, Any], Trait] = {}
+        """By type, op and, of a constant, what distinguishes it from others; the first of equal ones is kept."""
         self._computed: dict[Any, str] = {}
         self._same_number: dict[Any, str] = {}
         self._found_producer = False
         for name in graph.sources:
-            self.values[name] = self._traits[graph.types[name], None, None]
+            kind = graph.types[name]
+            self.values[name] = self._traits.setdefault((kind, None, None), Trait(kind, None))
 
     def run(
         self,
@@ -144,7 +139,7 @@ class Rewriter:
         seen = tuple(map(self.values.get, inputs))
         alike: Any = (id(node.node), seen)
         if None in seen:
-            alike = (alike, *[literal_key(node, operand) for operand in inputs if type(operand) is not str])
+            alike = (alike, *literal_keys(node))
         kind = self._settled.get(alike)
         if kind is None:
             decided = self._decide(node, alike)
@@ -181,8 +176,7 @@ class Rewriter:
     def _template(self, node: GraphNode, kind: _Common) -> Template | None:
         if self._expansion is None:
             return None
-        literals = [literal_key(node, operand) for operand in node.inputs if type(operand) is not str]
-        alike = (id(node.node), *kind.operands, *literals)
+        alike = (id(node.node), *kind.operands, *literal_keys(node))
         if alike not in self._templates:
             self._templates[alike] = self._expansion(self._recorder, node, kind.operands, kind.types)
         return self._templates[alike]
@@ -190,7 +184,7 @@ class Rewriter:
     @cached_property
     def _recorder(self) -> Recorder:
         """Records what nodes are made of, on top of the sources of the graph."""
-        return Recorder(self.graph.derive((), {}, {name: self.graph.types[name] for name in self.graph.sources}))
+        return Recorder(self.graph.derive((), {}, picked(self.graph.types, self.graph.sources)))
 
     def _follow(self, template: Template, node: GraphNode) -> None:
         """Put what a node is made of into the new graph."""
@@ -234,7 +228,8 @@ class Rewriter:
         else:
             self.numbers[name] = number
             unlike = repr(number) if number in UNLIKE else None
-            self.values[name] = self._traits[ArrayType((), number.dtype), NUMBER, unlike]
+            kind = ArrayType((), number.dtype)
+            self.values[name] = self._traits.setdefault((kind, NUMBER, unlike), Trait(kind, NUMBER))
 
     def _is_known(self, node: GraphNode) -> bool:
         """Whether a node has no operands but numbers: what rules make of it depends on each of them."""
@@ -271,7 +266,7 @@ class Rewriter:
         if key not in self._kinds:
             results, op = infer(node.node, operands), node.op if node.node.is_core else None
             number = id(node.node) if op == NUMBER else None
-            traits = tuple([self._traits[each, op, number] for each in results])
+            traits = tuple([self._traits.setdefault((each, op, number), Trait(each, op)) for each in results])
             self._kinds[key] = _Common(operands, results, traits, id(self.instance.shared(node.op, node.node)))
         return self._kinds[key]
 

@@ -15,7 +15,7 @@ from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand, operand_types
 from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of
-from graphengine.ops.inference import elementwise
+from graphengine.ops.inference import is_elementwise
 from graphengine.ops.shapes import ArrayType, Shape, size_value
 from graphengine.transform.passes import expand
 from graphengine.transform.rewriting import Result, Rewriter, Rule, only_for
@@ -36,25 +36,26 @@ def products_of_rows(graph: Graph, block: int) -> list[tuple[ArrayType, ArrayTyp
 
     None if the graph has anything else than such products and functions of single numbers.
     """
-    whole, found = expand(graph), []
-    for node in whole.nodes:
-        if node.node.is_core and type(node.node).infer is elementwise:
-            continue
-        kinds = [whole.types[each] for each in node.references]
-        if not _is_product(node) or not _is_of_rows(kinds, block):
-            return None
-        found.append((kinds[0], kinds[1]))
-    return found
+    whole = expand(graph)
+    products = [node for node in whole.nodes if not is_elementwise(node.node)]
+    if not all(map(_is_product, products)):
+        return None
+    found = [(whole.types[left], whole.types[right]) for left, right in [node.references for node in products]]
+    return found if all(_is_of_rows(*factors, block) for factors in found) else None
 
 
 def _is_product(node: GraphNode) -> bool:
     return node.op == "matmul" and node.node.is_core
 
 
-def _is_of_rows(kinds: Sequence[ArrayType], block: int) -> bool:
-    rows, *others = chain.from_iterable([kind.shape for kind in kinds])
-    counts = _counts_samples(rows, block) and not any(_counts_samples(size, block) for size in others)
-    return counts and len(kinds[0].shape) == 2 and len(kinds[1].shape) <= 2
+def _is_of_rows(left: ArrayType, right: ArrayType, block: int) -> bool:
+    """Whether the left factor is a matrix that has the samples as its rows, and the right one has no samples."""
+    have_axes = len(left.shape) == 2 and len(right.shape) <= 2
+    return have_axes and _sampled_axes(left.shape, block) == [0] and not _sampled_axes(right.shape, block)
+
+
+def _sampled_axes(shape: Shape, block: int) -> list[int]:
+    return [axis for axis, size in enumerate(shape) if _counts_samples(size, block)]
 
 
 def _product_rule(block: int, tile_of: TileOf) -> Rule:
@@ -139,14 +140,13 @@ def _sum_rule(block: int) -> Rule:
         samples = [label for label in result if _counts_samples(sized[label], block)]
         if not samples or all(samples[0] in term for term in terms):
             return None
-        factors = []
-        for place, (operand, term, shape) in enumerate(zip(node.inputs, terms, shapes, strict=True)):
-            if samples[0] not in term:
-                operand = rewriter.insert("reshape", (operand, None), {"shape": (1, *shape)}, node.id)
-                terms[place] = samples[0] + term
-            factors.append(operand)
-        attributes = {"equation": f"{','.join(terms)}->{result}"}
-        return GraphNode(node.id, "einsum", rewriter.instance("einsum", attributes), tuple(factors))
+        factors = list(node.inputs)
+        for place in [place for place, term in enumerate(terms) if samples[0] not in term]:
+            attributes = {"shape": (1, *shapes[place])}
+            factors[place] = rewriter.insert("reshape", (factors[place], None), attributes, node.id)
+            terms[place] = samples[0] + terms[place]
+        whole = rewriter.instance("einsum", {"equation": f"{','.join(terms)}->{result}"})
+        return GraphNode(node.id, "einsum", whole, tuple(factors))
 
     return sum_of_products
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from graphengine.ir.declarations import types_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types, results_of
 from graphengine.mappings import only, with_renamed
@@ -31,7 +32,7 @@ def with_single_numbers(graph: Graph) -> Graph:
     if not _may_be_numbers(graph, vectors):
         return graph
     inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
-    types = only(graph.types, graph.sources) | {name: each.type for name, each in inputs.items()}
+    types = only(graph.types, graph.sources) | types_of(inputs)
     replaced: dict[Operand, Operand] = {}
     nodes = _nodes_on_numbers(graph, vectors, types, replaced)
     outputs = with_renamed(graph.outputs, replaced)
@@ -85,11 +86,16 @@ def _on_numbers(graph: Graph, made: GraphNode, node: GraphNode) -> GraphNode | O
         return None
     if type(node.node).infer is elementwise:
         return made
-    if OpTrait.KEEPS_ONE in node.node.traits and _are_small(graph, [node.id]):
+    if _keeps_one(graph, node):
         return made.inputs[0]
     if node.op == "matmul":
         return GraphNode(node.id, "mul", OPS.original("mul").cls(), made.inputs)
     return None
+
+
+def _keeps_one(graph: Graph, node: GraphNode) -> bool:
+    """Whether a node gives the one number that it gets."""
+    return OpTrait.KEEPS_ONE in node.node.traits and _are_small(graph, [node.id])
 
 
 def _are_small(graph: Graph, values: Iterable[str]) -> bool:
