@@ -132,8 +132,8 @@ def _all_but(name: str, left_out: Sequence[Column], header: Sequence[Any], input
     if not header or count in (None, len(columns)):
         return columns
     wrong = _misspelled(left_out, header, columns)
-    near = f"; there is no column '{wrong}' to leave out" if wrong else ""
-    message = f"input '{name}' has {count} columns, and without those left out there are {len(columns)}{near}"
+    message = f"input '{name}' has {count} columns, and without those left out there are {len(columns)}"
+    message += f"; there is no column '{wrong}' to leave out" * bool(wrong)
     raise InputError(message, hint=did_you_mean(wrong, map(str, columns), "columns"))
 
 
@@ -159,7 +159,7 @@ def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
     there = only(given, _names_of(columns).keys() - graph.inputs.keys())
-    asked = {name: what for name, what in columns.items() if name not in given and _touches(what, there)}
+    asked = {name: what for name, what in without(columns, given).items() if _touches(what, there)}
     if not asked:
         return given
     if lacking := _lacking(given, asked, there):
@@ -170,11 +170,13 @@ def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Map
 def _of_table(graph: Graph, table: Any, columns: Columns, useful: Iterable[str]) -> Supplied:
     there = _columns_of(table, [*graph.inputs, *_names_of(columns)])
     meant = {name: meant_by(name, columns, there) for name in useful}
-    if meant and not there:
+    if not meant:
+        return Supplied({}, {})
+    if not there:
         message = f"the {type(table).__name__} has no column for an input: {', '.join(map(str, _names_of(meant)))}"
         raise InputError(message, code="GE401", hint="pass a mapping: {input: values}")
     lacking = _lacking(table, meant, there)
-    if meant and len(lacking) == len(meant):
+    if len(lacking) == len(meant):
         raise InputError(lacking.values())
     return Supplied(_TableColumns(table, there).taken(without(meant, lacking), graph), lacking)
 
@@ -254,11 +256,14 @@ class _TableColumns:
         row, cell = _first_unfit(cells[:MOST_LOOKED_AT] if len(shape) == 1 else (), declared)
         if not row:
             return InputError(f"{where}: {why}", code="GE404")
-        is_numeral = isinstance(cell, str) and not (declared.units or _is_word(cell))
-        hint = "convert the column to numbers first" if is_numeral else None
-        return InputError(
-            f"{where} has {shown(cell)} in row {row}, which is not {_fitting(declared)}", code="GE404", hint=hint
-        )
+        message = f"{where} has {shown(cell)} in row {row}, which is not {_fitting(declared)}"
+        return InputError(message, code="GE404", hint=_conversion(cell, declared))
+
+
+def _conversion(cell: Any, declared: Input) -> str | None:
+    """A hint for a column that has numbers as texts."""
+    is_numeral = isinstance(cell, str) and not (declared.units or _is_word(cell))
+    return "convert the column to numbers first" if is_numeral else None
 
 
 def _fitting(declared: Input) -> str:

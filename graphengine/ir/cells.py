@@ -310,12 +310,14 @@ def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
     """A value with NaN where it has nothing, or counted as bad where its input has no such number."""
     if declared.missing:
         return _nan_for_missing(value) if _may_lack(value) else value
-    places = empty_places(value)
-    if not places and _may_lack(value):
-        places = _missing_places(cells_of(value)[0])
-    if places:
+    if places := empty_places(value) or _empty_objects(value):
         bad.add_missing("", "", places)
     return value
+
+
+def _empty_objects(value: Any) -> list[int]:
+    """The places without a value among cells that may be empty."""
+    return _missing_places(cells_of(value)[0]) if _may_lack(value) else []
 
 
 def _missing_places(cells: Iterable[Any]) -> list[int]:

@@ -58,12 +58,15 @@ def _crossing(graph: Graph, node: GraphNode) -> Crossing | None:
     """The operands of a node that meet crosswise; axes are counted from the last one, which is -1."""
     if type(node.node).infer not in (elementwise, probed):  # only these align axes from the last one
         return None
+    return next((found for found in _meetings(graph, node) if _are_samples(graph, found)), None)
+
+
+def _meetings(graph: Graph, node: GraphNode) -> Iterator[Crossing]:
+    """The pairs of operands of which one has the size of the other on another axis, whatever it counts."""
     operands = {name: graph.types[name].shape for name in node.references}
     for (column, tall), (row, flat) in itertools.permutations(operands.items(), 2):
         for axis in _crossed_axes(tall, flat):
-            if isinstance(flat[axis], str) or _are_samples(graph, flat[axis], (column, row)):
-                return Crossing(column, row, axis, flat[axis])
-    return None
+            yield Crossing(column, row, axis, flat[axis])
 
 
 def _crossed_axes(tall: Shape, flat: Shape) -> list[int]:
@@ -74,9 +77,15 @@ def _crossed_axes(tall: Shape, flat: Shape) -> list[int]:
     return [axis for axis in range(-len(flat), 0) if tall[axis] == 1 != flat[axis] and flat[axis] in before]
 
 
-def _are_samples(graph: Graph, size: Size, values: Iterable[str]) -> bool:
-    """Whether each value depends on an input whose first axis has a size: the same number may be there by chance."""
-    sampled = {name for name in graph.inputs if graph.types[name].shape[:1] == (size,)}
+def _are_samples(graph: Graph, found: Crossing) -> bool:
+    """Whether a size is a symbol, or both operands depend on an input whose first axis has it.
+
+    The same number may be there by chance.
+    """
+    if isinstance(found.size, str):
+        return True
+    sampled = {name for name in graph.inputs if graph.types[name].shape[:1] == (found.size,)}
+    values = (found.column, found.row)
     return all(not sampled.isdisjoint(reached(graph.nodes, [value])[1]) for value in values)
 
 
@@ -94,8 +103,14 @@ def _givers(graph: Graph, producers: dict[str, GraphNode], value: str, axis: int
             continue
         seen.add(name)
         yield node
-        if is_pointwise(node.node):
-            pending += [ref for ref in node.references if _is_single(graph.types[ref].shape, axis)]
+        pending += _passed_on(graph, node, axis)
+
+
+def _passed_on(graph: Graph, node: GraphNode, axis: int) -> list[str]:
+    """The operands whose axis of size 1 a node passes on."""
+    if not is_pointwise(node.node):
+        return []
+    return [ref for ref in node.references if _is_single(graph.types[ref].shape, axis)]
 
 
 def _writes_axes(node: GraphNode) -> bool:

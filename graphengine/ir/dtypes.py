@@ -153,8 +153,7 @@ class Trials:
 
     def _attribute(self, layout: InputLayout, common: str, index: int) -> dict[str, str] | None:
         """The attribute that an output has its dtype from."""
-        names = [name for name, field in _properties(self.op.cls).items() if _are_dtypes(field.get("enum", ()))]
-        followed = (name for name in names if self._follows(layout, common, index, name))
+        followed = (name for name in _naming_dtypes(self.op.cls) if self._follows(layout, common, index, name))
         return next(({"attribute": name} for name in followed), None)
 
     def _follows(self, layout: InputLayout, common: str, index: int, attribute: str) -> bool:
@@ -167,6 +166,11 @@ def _properties(cls: type[Node]) -> dict[str, dict[str, Any]]:
     """The JSON Schema of each attribute."""
     found: dict[str, dict[str, Any]] = cls.model_json_schema().get("properties", {})
     return found
+
+
+def _naming_dtypes(cls: type[Node]) -> list[str]:
+    """The attributes that name a dtype."""
+    return [name for name, field in _properties(cls).items() if _are_dtypes(field.get("enum", ()))]
 
 
 def _few_values(field: Mapping[str, Any]) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,19 +51,31 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
     NaN that an input declares for missing values is none, nor what is NaN because of it, unless an output is.
     """
     gaps: dict[str, None] = {}
+    begun = chain(_begun_sources(graph, values, gaps), _begun_nodes(graph, values, gaps))
+    found = next(begun, None)
+    if found or gaps.keys().isdisjoint(graph.outputs.values()):
+        return found
+    first = next(iter(gaps))
+    return _of_source(graph, first, values[first])
+
+
+def _begun_sources(graph: Graph, values: Mapping[str, Any], gaps: dict[str, None]) -> Iterator[NonFinite]:
+    """The sources that are not finite; those that only lack values are added to `gaps`."""
     for name in _not_finite(graph.sources, values):
-        if not _is_gap(graph, name, values[name]):
-            return _of_source(graph, name, values[name])
-        gaps[name] = None
+        if _is_gap(graph, name, values[name]):
+            gaps[name] = None
+        else:
+            yield _of_source(graph, name, values[name])
+
+
+def _begun_nodes(graph: Graph, values: Mapping[str, Any], gaps: dict[str, None]) -> Iterator[NonFinite]:
+    """The results that are not finite, and not because of `gaps`, which those that are so are added to."""
     for node in graph.nodes:
         for name in _not_finite(node.outputs, values):
             if gaps.keys().isdisjoint(node.references) or not _only_nan(values[name]):
-                return _of_node(graph, node, name, values)
-            gaps[name] = None
-    if gaps.keys().isdisjoint(graph.outputs.values()):
-        return None
-    first = next(iter(gaps))
-    return _of_source(graph, first, values[first])
+                yield _of_node(graph, node, name, values)
+            else:
+                gaps[name] = None
 
 
 def _not_finite(names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
@@ -112,10 +125,13 @@ def _in_row(graph: Graph, node: GraphNode, operands: list[Any], result: Any, nam
     """What one row of a result was computed from: rows of the operands, if the node gives it for these alone."""
     size = graph.types[name].shape[0]
     has_rows = [isinstance(ref, str) and graph.types[ref].shape[:1] == (size,) for ref in node.inputs]
-    alone = [operand[row - 1 : row] if has else operand for operand, has in zip(operands, has_rows, strict=True)]
-    if not _gives(node, alone, name, result[row - 1 : row]):
-        return operands
-    return [each[0] if has else each for each, has in zip(alone, has_rows, strict=True)]
+    alone = _cut(operands, has_rows, slice(row - 1, row))
+    return _cut(alone, has_rows, 0) if _gives(node, alone, name, result[row - 1 : row]) else operands
+
+
+def _cut(operands: list[Any], has_rows: list[bool], rows: int | slice) -> list[Any]:
+    """The operands, of those that have rows these."""
+    return [operand[rows] if has else operand for operand, has in zip(operands, has_rows, strict=True)]
 
 
 def _gives(node: GraphNode, operands: list[Any], name: str, expected: Any) -> bool:

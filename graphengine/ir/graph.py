@@ -145,7 +145,7 @@ class Graph(Pictured):
     def with_sizes(self, sizes: Mapping[str, int]) -> Graph:
         """Return the graph for given numbers of its symbolic sizes: every shape that follows from them is known."""
         kinds = {id(kind): kind for kind in self.types.values()}
-        if all(isinstance(size, int) for kind in kinds.values() for size in kind.shape):
+        if all(kind.is_sized for kind in kinds.values()):
             return self
         graph = object.__new__(type(self))
         vars(graph).update(vars(self))

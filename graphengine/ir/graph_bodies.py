@@ -21,7 +21,7 @@ from graphengine.mappings import without_none
 from graphengine.ops.body import Body, bodies_of
 from graphengine.ops.merging import ROWS, merge_of
 from graphengine.ops.node import Node
-from graphengine.ops.shapes import ArrayType, Shape, SizeError, symbols_of
+from graphengine.ops.shapes import ArrayType, Shape, SizeError, axes_with, symbols_of
 
 MOST_GRAPHS = 16
 """Combinations of types for which a body remembers its graph, and what is derived from it."""
@@ -198,17 +198,18 @@ def bodies_in(nodes: Iterable[GraphNode]) -> Iterator[GraphBody]:
     pending = [nodes]
     while pending:
         for node in pending.pop():
-            for body in _graph_bodies(node.node):
+            for body in graph_bodies_of(node.node).values():
                 if id(body) not in seen:
                     seen.add(id(body))
                     pending.append(body.nodes)
                     yield body
 
 
-def _graph_bodies(node: Node) -> Iterable[GraphBody]:
+def graph_bodies_of(node: Node) -> dict[str, GraphBody]:
+    """Return the bodies among the attributes of a node, by name."""
     if not type(node).model_fields:
-        return ()
-    return [body for body in bodies_of(node).values() if isinstance(body, GraphBody)]
+        return {}
+    return {field: body for field, body in bodies_of(node).items() if isinstance(body, GraphBody)}
 
 
 def _sample_sizes(types: Sequence[ArrayType | None], axes: Sequence[int | None]) -> set[str]:
@@ -223,5 +224,5 @@ def _text(operand: Operand) -> str:
 
 def _only_axis(shape: Shape, symbols: set[str]) -> int | None:
     """The one axis whose size counts samples."""
-    found = [axis for axis, size in enumerate(shape) if size is None or not symbols.isdisjoint(symbols_of([size]))]
+    found = axes_with(symbols, shape)
     return found[0] if len(found) == 1 else None

@@ -94,11 +94,13 @@ def _steps_of(node: GraphNode, types: Mapping[str, ArrayType], sizes: Mapping[st
     if None in kinds or node.id not in types:
         return 0
     count, given = _repeats(node, kinds, sizes)
-    inner = 0
-    for body in bodies_of(op).values():
-        graph = body.graph(given)
-        inner += sum(_steps_of(each, graph.types, sizes) for each in graph.nodes if each.op in RUNNING)
+    inner = sum(_steps_within(body.graph(given), sizes) for body in bodies_of(op).values())
     return count * (inner + (node.op == "scan"))
+
+
+def _steps_within(graph: Graph, sizes: Mapping[str, int]) -> int:
+    """The steps of the loops in the graph of a function."""
+    return sum(_steps_of(each, graph.types, sizes) for each in graph.nodes if each.op in RUNNING)
 
 
 def _repeats(

@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
-from graphengine.mappings import present, without_none
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
@@ -383,7 +382,7 @@ def _parameters(op: Op, function: Any) -> list[str]:
 
 
 def _known_attributes(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
-    attributes = without_none(given)
+    attributes = {name: value for name, value in given.items() if value is not None}
     if unknown := attributes.keys() - op.cls.model_fields.keys():
         raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
     return attributes
@@ -396,7 +395,7 @@ def _split_arguments(
     count = 1 if op.signature.variadic else len(op.signature.inputs)
     names = _parameters(op, function) if len(args) > count or kwargs else []
     given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
-    inputs = [*args[:count], *map(given.pop, present(names[len(args) : count], given))]
+    inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
     attributes = _known_attributes(op, given)
     if op.signature.variadic:  # numpy.stack((x, y), axis) has all arrays in one argument
         (inputs,) = inputs

@@ -298,7 +298,7 @@ class Builder:
         sections = {**self._sections, "state": self._states(ids)}
         declared = {key: section for key, section in sections.items() if section}
         data = declared.pop("data", None)
-        training = None if self._training is None else self._without_values(self._training, ids)
+        training = self._without_values(self._training, ids)
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -458,16 +458,21 @@ def _given(**keys: Any) -> Json:
 
 def _started(initializer: float | Mapping[str, Any] | None, value: Any) -> Json:
     """Initializer and value of a parameter or state as the format has them."""
-    keys: Json = {}
-    if initializer is None:
-        keys |= {"initializer": {"type": "zeros"}} if value is None else {}
-    elif isinstance(initializer, Mapping):
-        keys["initializer"] = dict(initializer)
-    else:
-        keys["initializer"] = {"type": "constant", "value": initializer}
-    if value is not None:
-        keys["value"] = value if isinstance(value, (Mapping, str)) else encode_array(value)
-    return keys
+    if initializer is None and value is None:
+        initializer = {"type": "zeros"}
+    return _given(initializer=_initializer(initializer), value=_stored(value))
+
+
+def _initializer(given: float | Mapping[str, Any] | None) -> Json | None:
+    """An initializer as the format has it; a number is one of the same number everywhere."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    return None if given is None else {"type": "constant", "value": given}
+
+
+def _stored(value: Any) -> Any:
+    """A value as the format has it; what is in that form already stays."""
+    return value if value is None or isinstance(value, (Mapping, str)) else encode_array(value)
 
 
 def _callers_line() -> str:

@@ -282,8 +282,12 @@ def _few(kind: Any, given: Any) -> str:
     rows = _first_rows(given, shape)
     if rows is not None and rows.shape == shape and rows.dtype.kind in "fiub":
         return array_text(rows.astype(kind.array_dtype))
-    number = "ones" if kind.array_dtype.kind == "f" else "zeros"
-    return f"np.{number}({shape}, np.{kind.array_dtype.name})"
+    return _made_up(shape, kind.array_dtype)
+
+
+def _made_up(shape: tuple[int, ...], dtype: Any) -> str:
+    """Numbers that fit an input, as text."""
+    return f"np.{'ones' if dtype.kind == 'f' else 'zeros'}({shape}, np.{dtype.name})"
 
 
 def _first_rows(given: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:

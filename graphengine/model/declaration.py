@@ -39,7 +39,7 @@ from graphengine.format.training_documents import OptimizerDocument, TrainingDoc
 from graphengine.ir.binding import lacking_of
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
-from graphengine.mappings import absent, picked
+from graphengine.mappings import absent, only, picked, without
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.loop import Trainer
@@ -168,11 +168,12 @@ class Declaration:
         declared = self.document.training
         section = {**(declared.model_dump(exclude_defaults=True) if declared else {}), **overrides}
         optimizer = section.get("optimizer") or {"type": "sgd"}
-        rate = {key: section.pop(key) for key in ("learning_rate",) if key in section}
+        rate = only(section, ("learning_rate",))
         if "loss" not in section:
             hint = "add one, or pass loss=..., data=..., learning_rate=..., epochs=..."
             raise TrainingError(f"model '{self.graph.name}' has no training section", hint=hint)
-        return {**section, "optimizer": {**optimizer, **rate} if isinstance(optimizer, Mapping) else optimizer}
+        section["optimizer"] = {**optimizer, **rate} if isinstance(optimizer, Mapping) else optimizer
+        return without(section, rate)
 
     def rule(self, training: TrainingDocument, update_rule: RuleSource = None) -> FunctionFile:
         """The update rule of a training, checked with the attributes that the optimizer gives it.

@@ -198,6 +198,10 @@ class Evaluator:
                 return checked
         if row_stable:
             return self._row_stable(given, outputs)
+        return self._by_program(given, outputs)
+
+    def _by_program(self, given: Mapping[str, Any], outputs: tuple[str, ...] | None) -> Results:
+        """Outputs, computed by a program where there is one or it pays to make one."""
         purpose: Hashable = ("outputs", outputs)
         program = self.programs.find(purpose, given)
         if program is None:

@@ -24,7 +24,7 @@ from graphengine.format.writing import encode_array
 from graphengine.gc_pause import paused
 from graphengine.ir.graph import names_of
 from graphengine.limits import DEFAULT, Limits
-from graphengine.mappings import only
+from graphengine.mappings import only, present
 
 if TYPE_CHECKING:
     from graphengine.format.onnx.exporting import OnnxParts
@@ -147,11 +147,17 @@ def _written_from(text: str, file: OnnxFile, path: Path | None, limits: Limits) 
     proto, tensors = file.proto, Tensors(file, limits.array_bytes)
     arrays = {each.name: each for each in proto.graph.initializer}
     document, declared = _document(text, limits)
-    values = {name: tensors.array(arrays[name]) for name in declared if name in arrays}
+    values = {name: tensors.array(arrays[name]) for name in present(declared, arrays)}
     model = Model(_with_values(document, text, values), None, path, limits=limits, values=values)
-    opset = next(each.version for each in proto.opset_import if not each.domain)
-    again = onnx_parts(model, outputs=[each.name for each in proto.graph.output], opset=opset, external=True)
+    outputs = [each.name for each in proto.graph.output]
+    again = onnx_parts(model, outputs=outputs, opset=_core_opset(proto), external=True)
     return model if _alike(again, proto, declared, tensors) else None
+
+
+def _core_opset(proto: Any) -> int:
+    """The version of ONNX's own ops in a file."""
+    version: int = next(each.version for each in proto.opset_import if not each.domain)
+    return version
 
 
 def _document(text: str, limits: Limits) -> tuple[ModelDocument, set[str]]:
@@ -172,11 +178,14 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
     shown = {} if are_external(values.values()) else values
     for section in ("parameters", "state"):
         sources = dict(getattr(document, section))
-        declared = {name: each for name, each in content.get(section, {}).items() if "value" in each}
-        for name, each in only(declared, values).items():
+        for name, each in only(_with_a_value(content.get(section, {})), values).items():
             sources[name] = sources[name].model_copy(update=_value_fields(name, each, shown))
         changed[section] = sources
     return document.model_copy(update=changed)
+
+
+def _with_a_value(declared: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in declared.items() if "value" in each}
 
 
 def _value_fields(name: str, declared: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from graphengine.format.documents import ModelDocument
 from graphengine.format.saving import functions_of, node_document
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.mappings import only, present
+from graphengine.mappings import absent, only, present
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS, Op
 from graphengine.transform.gradient import check_differentiable, gradient
@@ -179,9 +179,8 @@ def graph_checks(
     """
     check_differentiable(graph, graph.value_name(of), list(map(graph.value_name, wrt)))
     require_memory_for(graph, values, of, wrt)
-    for name in wrt:
-        if name not in graph.sources:
-            raise UsageError(f"'{name}' is computed; a slope exists for inputs, parameters and state only")
+    if computed := absent(wrt, graph.sources):
+        raise UsageError(f"'{computed[0]}' is computed; a slope exists for inputs, parameters and state only")
     beside: dict[str, GradientCheck] = {}
     for check in _checks_at(graph, values, of, wrt, generator):
         if not check.kink:

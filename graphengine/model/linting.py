@@ -17,7 +17,7 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.crosswise import crosswise
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, bytes_of, memory_of
-from graphengine.ir.nodes import operands_of, reachable, reached
+from graphengine.ir.nodes import GraphNode, operands_of, reachable, reached
 from graphengine.mappings import present
 from graphengine.ops.shapes import is_symbol
 from graphengine.training.provenance import PROVENANCE
@@ -132,6 +132,12 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
     read = {loss} | operands_of(nodes)
     active = differentiable_toward(graph, graph.trainable) & read
     updates = bytes_of(graph, graph.trainable, sizes) * (len(rule.nodes) + len(rule.outputs))
+    kept = _kept_bytes(graph, nodes, active, sizes)
+    return memory_of(graph, sizes) + bytes_of(graph, active, sizes) + kept + updates
+
+
+def _kept_bytes(graph: Graph, nodes: Iterable[GraphNode], active: set[str], sizes: dict[str, int]) -> int:
+    """The bytes that nodes which run functions keep for their gradients."""
     kept = 0
     for node in nodes:
         if node.op in RUNNING and node.node.is_core and not active.isdisjoint(node.outputs):
@@ -139,7 +145,7 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
 
             own = bytes_of(graph, active.intersection((*node.inputs, *node.outputs)), sizes)
             kept += max(0, backward_bytes(graph, node, active, sizes) - own)
-    return memory_of(graph, sizes) + bytes_of(graph, active, sizes) + kept + updates
+    return kept
 
 
 def _exact_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:

@@ -30,6 +30,7 @@ from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph, gradient_names, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.limits import DEFAULT, Limits
+from graphengine.mappings import present
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.linting import LintSubject, lint, resuming, starting_values, warn
@@ -291,10 +292,12 @@ class Model(Pictured):
 
     def _read_for(self, asked: tuple[str, ...] | None) -> list[str]:
         """The inputs that the asked outputs depend on, those of all if none are asked."""
+        return self.executor.inputs_of(self._values_of(asked))
+
+    def _values_of(self, asked: Iterable[str] | None) -> list[str]:
+        """The values of the asked outputs that there are, those of all if none are asked."""
         outputs = self.graph.outputs
-        return self.executor.inputs_of(
-            [outputs[name] for name in (outputs if asked is None else asked) if name in outputs]
-        )
+        return list(outputs.values()) if asked is None else [outputs[name] for name in present(asked, outputs)]
 
     def _with_bands(
         self, found: Mapping[str, Any], given: Mapping[str, Any], level: float, kind: BandKind, *, asked: bool
@@ -328,9 +331,7 @@ class Model(Pictured):
         """Return warning GE903 if outputs, by default all, depend on parameters that were never trained or assigned."""
         if self._has_values:
             return []
-        asked = self.graph.outputs if outputs is None else outputs
-        values = [self.graph.outputs[name] for name in asked if name in self.graph.outputs]
-        found = starting_values(self.document, self.graph, values)
+        found = starting_values(self.document, self.graph, self._values_of(outputs))
         return [replace(each, **self._declared.place(each.pointer or "")) for each in found]
 
     @property

@@ -47,6 +47,11 @@ def _path_from(name: str, folder: Path, target: Path) -> str:
     content = _content(folder, name)
     if content is None or content == _content(there, name):
         return name
+    return _copied(content, name, target)
+
+
+def _copied(content: bytes, name: str, target: Path) -> str:
+    """Write the content of a data file beside the target, and return its new name; the old one where that fails."""
     digest = hashlib.sha256(content).hexdigest()[:12]
     stem = re.sub(r"[^\w.-]", "_", target.stem)
     copied = f"{stem}-{digest}{''.join(PurePosixPath(name).suffixes)}"

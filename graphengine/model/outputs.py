@@ -11,8 +11,7 @@ import numpy as np
 
 from graphengine.data.batches import Batches
 from graphengine.data.stored import Stored
-from graphengine.errors import ExecutionError, InputError, Problem
-from graphengine.ir.binding import bind_sizes
+from graphengine.errors import ExecutionError, GraphEngineError, InputError, Problem
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.memory import memory_problem
 from graphengine.model.model import Model
@@ -42,12 +41,17 @@ def evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool = Fal
     try:
         run = model.forward(given)
     except InputError as error:
-        if [problem.code for problem in error.problems] != ["GE133"]:
+        if not _is_too_large(error):
             raise
         return _in_parts(model, given, check_finite=check_finite)
     if check_finite:
         run.check_finite()
     return Outputs(run.outputs, _samples_of(model, given))
+
+
+def _is_too_large(error: InputError) -> bool:
+    """Whether values take more memory than the limit, and nothing else is wrong."""
+    return [problem.code for problem in error.problems] == ["GE133"]
 
 
 def _data_of(model: Model) -> Mapping[str, Any]:
@@ -88,7 +92,7 @@ def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = 
     if batches.takes_single_samples:
         return {}
     graph, whole, ready = model.graph, batches.whole(), _computable(model, batches)
-    if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
+    if whole is not None and not memory_problem(graph, batches.sizes_in(graph, batches.samples)):
         return model.predict(whole, outputs=ready)
     fixed = [name for name in ready if graph.types[graph.outputs[name]].is_sized]
     model.evaluator.require_values([graph.outputs[name] for name in fixed])
@@ -113,7 +117,11 @@ def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[
             raise
         if len(names) > 1:
             return reduce(or_, [_evaluated(model, batches, [name], warnings) for name in names])
-        left_out = f"output '{names[0]}' is left out"
-        warnings.extend(Problem(each.code, f"{left_out}: {each.message}", each.hint) for each in error.problems)
+        warnings += _left_out(names[0], error)
         return {}
     return {name: np.asarray(value) for name, value in found.items()}
+
+
+def _left_out(name: str, error: GraphEngineError) -> list[Problem]:
+    """Warnings that an output is not there, with the reasons."""
+    return [Problem(each.code, f"output '{name}' is left out: {each.message}", each.hint) for each in error.problems]

@@ -216,12 +216,17 @@ def _read_ids(node: NodeDocument) -> list[str]:
 
 def _module_of(op: str, node: NodeDocument) -> str:
     """The function that makes a node: NumPy's, where it has the op's name for all that the node says."""
-    function = OPS[op].numpy
+    name = _numpy_name(op)
     simple = isinstance(node["inputs"], list) and not OPS[op].signature.variadic
-    same = function is not None and getattr(np, function.__name__, None) is function
-    if simple and same and node.get("attributes", {}).keys() <= {"axis", "keepdims"}:
-        return f"np.{function.__name__}"  # type: ignore[union-attr]
+    if simple and name and node.get("attributes", {}).keys() <= {"axis", "keepdims"}:
+        return f"np.{name}"
     return f"ge.ops.{op}"
+
+
+def _numpy_name(op: str) -> str:
+    """The name of the function of NumPy's that does the same as an op; empty if there is none."""
+    name: str = getattr(OPS[op].numpy, "__name__", "")
+    return name if getattr(np, name, None) is OPS[op].numpy else ""
 
 
 def _literal(value: Any) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,26 +35,35 @@ def initialize(
 
     Of a graph that is too large only the values in the file are looked at.
     """
-    files: TensorFiles | None = None
+    files = cache(partial(_tensor_files, folder, limits.array_bytes))
     for section, sources in (("parameters", graph.parameters), ("state", graph.state)):
         for name, source in sources.items():
             if name in given:
                 source = replace(source, value=np.asarray(given[name]))
-            if _is_left_out(source, too_large=too_large):
-                continue
-            try:
-                if isinstance(source.value, ExternalValue):
-                    from graphengine.format.tensors import TensorFiles
+            if not _is_left_out(source, too_large=too_large):
+                yield from _enter(values, section, name, source, files)
 
-                    files = files or TensorFiles(folder, limits.array_bytes)
-                    source = replace(source, value=files.array(source.value))
-                values[name] = initial_value(name, source)[()]
-            except ValueError as error:
-                yield _unfit(section, name, source, error)
-            except DataError as error:
-                yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
-            else:
-                yield from _out_of_bounds(name, source, values[name])
+
+def _tensor_files(folder: Path | None, most: int) -> TensorFiles:
+    from graphengine.format.tensors import TensorFiles
+
+    return TensorFiles(folder, most)
+
+
+def _enter(
+    values: dict[str, Any], section: str, name: str, source: Parameter | State, files: Callable[[], TensorFiles]
+) -> Iterator[Problem]:
+    """Enter the initial value of a parameter or state, and yield what is wrong with it."""
+    try:
+        if isinstance(source.value, ExternalValue):
+            source = replace(source, value=files().array(source.value))
+        values[name] = initial_value(name, source)[()]
+    except ValueError as error:
+        yield _unfit(section, name, source, error)
+    except DataError as error:
+        yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
+    else:
+        yield from _out_of_bounds(name, source, values[name])
 
 
 def _is_left_out(source: Parameter | State, *, too_large: bool) -> bool:

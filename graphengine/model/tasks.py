@@ -103,10 +103,13 @@ def require_workers(workers: Workers) -> None:
     UsageError
         GE801.
     """
-    is_number = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
-    if not (is_number or (isinstance(workers, str) and "://" in workers)):
+    if not (_is_count(workers) or (isinstance(workers, str) and "://" in workers)):
         hint = "a number of processes, at least 1, or the address of a Dask scheduler, such as tcp://host:8786"
         raise UsageError(f"invalid workers: {workers!r}", hint=hint)
+
+
+def _is_count(workers: Workers) -> bool:
+    return isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
 
 
 def over_workers(work: Work, common: Any, tasks: Sequence[Any], workers: Workers) -> Iterator[Any]:

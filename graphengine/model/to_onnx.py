@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from graphengine.errors import UsageError
 from graphengine.format.call_paths import called_by
 from graphengine.format.canonical import canonical_text
+from graphengine.format.documents import NodeDocument
 from graphengine.format.files import check_target
-from graphengine.format.functions import functions_in, given_by
+from graphengine.format.functions import Function, functions_in, given_by
 from graphengine.format.onnx.emitting import OLDEST_OPSET
 from graphengine.format.onnx.exporting import ExportRequest, OnnxParts, onnx_model, start_model
 from graphengine.format.onnx.external_data import write_model
@@ -131,14 +132,15 @@ def onnx_parts(
 def _calls(model: Model) -> dict[str, CalledFunction]:
     """Return the functions that nodes of the model file call."""
     functions = functions_in(model.document)
-    calls = {}
-    for spec in model.document.nodes:
-        function = functions.get(called_by(spec))
-        if function is not None:
-            given = spec["inputs"].values() if isinstance(spec["inputs"], dict) else spec["inputs"]
-            inputs = {str(value): name for name, value in zip(given_by(spec, function), given, strict=False)}
-            calls[spec["id"]] = CalledFunction(called_by(spec), function.document.description or "", inputs)
-    return calls
+    calls = [spec for spec in model.document.nodes if called_by(spec) in functions]
+    return {spec["id"]: _called(spec, functions[called_by(spec)]) for spec in calls}
+
+
+def _called(spec: NodeDocument, function: Function) -> CalledFunction:
+    """Return a function as a node calls it."""
+    given = spec["inputs"].values() if isinstance(spec["inputs"], dict) else spec["inputs"]
+    inputs = {str(value): name for name, value in zip(given_by(spec, function), given, strict=False)}
+    return CalledFunction(called_by(spec), function.document.description or "", inputs)
 
 
 def _source(model: Model, kind: str) -> tuple[Graph, dict[str, str], dict[str, Any]]:

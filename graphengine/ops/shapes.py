@@ -258,6 +258,11 @@ def symbols_of(shape: Iterable[Size]) -> list[str]:
     return [symbol for size in shape if isinstance(size, str) for symbol in factors(size)[1]]
 
 
+def axes_with(symbols: set[str], shape: Shape) -> list[int]:
+    """The axes whose sizes have one of these symbols; a size that is not known may have one."""
+    return [axis for axis, size in enumerate(shape) if size is None or not symbols.isdisjoint(symbols_of([size]))]
+
+
 def solve_size(size: str, actual: int, bindings: Mapping[str, int]) -> tuple[str, int] | None:
     """The one symbol of `size` without a value and the value that makes the size `actual`, if there is one."""
     coefficient, exponents = factors(size)

@@ -27,6 +27,7 @@ from graphengine.mappings import picked, present
 from graphengine.model.model import Model
 from graphengine.model.predictions import predictions_for_rows
 from graphengine.model.row_stability import require_rows, with_own_rows
+from graphengine.ops.shapes import ArrayType
 from graphengine.wording import enumerated, shown
 
 Batch = Any
@@ -50,6 +51,11 @@ class Refusals:
         rows = self.first.setdefault(reason, [])
         if len(rows) < FIRST_ROWS:
             rows.append(row)
+
+    def add_all(self, reasons: Mapping[int, str], start: int) -> None:
+        """Count the rows of a batch, which are numbered from `start`, in their order."""
+        for row, reason in sorted(reasons.items()):
+            self.add(start + row, reason)
 
     @property
     def count(self) -> int:
@@ -156,8 +162,7 @@ class BatchScorer:
         found, failed = self._predicted(given)
         if failed:
             valid[rows[list(failed)]] = False
-        for row, reason in sorted({**bad.reasons, **{int(rows[n]): text for n, text in failed.items()}}.items()):
-            refusals.add(start + row, reason)
+        refusals.add_all({**bad.reasons, **{int(rows[n]): text for n, text in failed.items()}}, start)
         kept = {name: batch.column(name) for name in self.kept}
         return self._pa.RecordBatch.from_pydict(
             {**kept, **{_free(name, kept): self._column(values, valid) for name, values in found.items()}}
@@ -181,24 +186,19 @@ class BatchScorer:
                 else:
                     middle = (start + stop) // 2
                     pending += [(middle, stop), (start, middle)]
-        if not parts:
-            return self._no_rows, failed
-        return {name: _joined([part[name] for part in parts]) for name in parts[0]}, failed
+        columns = _joined(parts) if parts else self._no_rows
+        return columns, failed
 
     def _columns(self, given: Mapping[str, Any]) -> dict[str, Any]:
         found = predictions_for_rows(self._model, given, self.outputs, row_stable=self._row_stable)
-        blocks = list(found.columns())
-        return {name: _joined([block[name] for block in blocks]) for name in blocks[0]}
+        return _joined(list(found.columns()))
 
     @cached_property
     def _no_rows(self) -> dict[str, Any]:
         """The columns of the outputs without rows: those for a row of zeros, cut off."""
         graph = self._model.graph
         kinds = picked(graph.types, self.columns)
-        zeros = {
-            name: np.zeros([size if isinstance(size, int) else 1 for size in kind.shape] or [1], kind.array_dtype)
-            for name, kind in kinds.items()
-        }
+        zeros = {name: _zero_row(kind) for name, kind in kinds.items()}
         return {name: np.asarray(column)[:0] for name, column in self._columns(as_encoded(zeros, graph.inputs)).items()}
 
     def _column(self, values: Any, valid: Mask) -> Any:
@@ -222,13 +222,17 @@ def _possible(
     model: Model, meant: Mapping[str, Any], outputs: tuple[str, ...] | None, there: Sequence[str]
 ) -> list[str]:
     """The outputs whose inputs have columns: those that are asked for, or all."""
-    needs = _needs(model, outputs)
-    absent = {name for name, wanted in meant.items() if not is_in(wanted, there)}
+    needs, absent = _needs(model, outputs), _without_columns(meant, there)
     ready = [name for name, inputs in needs.items() if inputs and absent.isdisjoint(inputs)]
     fewest = _fewest(needs.values(), absent)
     if fewest and (outputs is not None or not ready):
         raise InputError([_without_column(name, meant[name], there) for name in fewest])
     return ready
+
+
+def _without_columns(meant: Mapping[str, Any], there: Sequence[str]) -> set[str]:
+    """The inputs of which a column is not there."""
+    return {name for name, wanted in meant.items() if not is_in(wanted, there)}
 
 
 def _fewest(needs: Iterable[Sequence[str]], absent: Collection[str]) -> list[str]:
@@ -254,8 +258,16 @@ def _free(name: str, kept: Mapping[str, Any]) -> str:
     return f"predicted_{name}" if name in kept else name
 
 
-def _joined(parts: Sequence[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _joined(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns of blocks of rows, one below the other."""
+    if len(blocks) == 1:
+        return dict(blocks[0])
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _zero_row(kind: ArrayType) -> Any:
+    """A row of zeros of a type; a size that is not known counts as 1."""
+    return np.zeros([size if isinstance(size, int) else 1 for size in kind.shape] or [1], kind.array_dtype)
 
 
 class _BadRows(BadCells):

@@ -90,24 +90,13 @@ def score_folder(
         GE801 if the folder has other Parquet files.
     """
     parts = planned(pattern, folder)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file", hint="name a folder, which need not exist, with -o")
-    with writing(folder / LOCK):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder / LOCK)
-        if not lock.acquire():
-            raise UsageError(f"another process scores into {folder}", hint="wait for it, or name another folder")
+    lock = _locked(folder)
     try:
         _require_own(folder, parts)
         _clean(parts)
         rows = sum(part.rows for part in parts)
         summary = Summary(files=len({part.source for part in parts}))
-        rest = []
-        for part in parts:
-            if (result := done(scoring, part)) is None:
-                rest.append(part)
-            else:
-                summary.add(part, result)
+        rest = _add_done(summary, scoring, parts)
         summary.kept = summary.parts
         seen(summary, rows)
         for part, result in engine(score_part, scoring, rest, lambda: _clean(rest)):
@@ -116,6 +105,29 @@ def score_folder(
         return summary
     finally:
         lock.release()
+
+
+def _locked(folder: Path) -> Lock:
+    """Make a folder, unless it is there, and keep other processes from scoring into it; raises as `score_folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", hint="name a folder, which need not exist, with -o")
+    with writing(folder / LOCK):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(folder / LOCK)
+        if not lock.acquire():
+            raise UsageError(f"another process scores into {folder}", hint="wait for it, or name another folder")
+    return lock
+
+
+def _add_done(summary: Summary, scoring: Scoring, parts: Iterable[ScorePart]) -> list[ScorePart]:
+    """Count the parts that are done already; gives the others."""
+    rest = []
+    for part in parts:
+        if (result := done(scoring, part)) is None:
+            rest.append(part)
+        else:
+            summary.add(part, result)
+    return rest
 
 
 def one_by_one(

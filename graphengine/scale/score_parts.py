@@ -59,6 +59,11 @@ class Scoring:
     plugins: tuple[str, ...] = ()
     limits: Limits = DEFAULT
 
+    @property
+    def named_columns(self) -> dict[str, str | list[str]]:
+        """What each input takes: a column, or several side by side."""
+        return {name: what if isinstance(what, str) else list(what) for name, what in self.columns}
+
 
 @dataclass(frozen=True)
 class ScorePart:
@@ -83,12 +88,18 @@ def planned(pattern: str, folder: Path) -> list[ScorePart]:
     DataError
         GE501 if there is no such file, or one is not a Parquet file.
     """
+    paths = _files(pattern)
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    return [part for path in paths for part in _parts_of(path, root, folder)]
+
+
+def _files(pattern: str) -> list[Path]:
+    """The files that a pattern names, in the order of their names; raises as `planned`."""
     named = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - it may be absolute
     paths = sorted(path for path in named if path.is_file())
     if not paths:
         raise DataError(f"no file matches {pattern}", code="GE501", hint="quote a pattern: 'data/*.parquet'")
-    root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
-    return [part for path in paths for part in _parts_of(path.absolute(), root, folder)]
+    return list(map(Path.absolute, paths))
 
 
 def _parts_of(path: Path, root: Path, folder: Path) -> Iterator[ScorePart]:
@@ -162,7 +173,6 @@ def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals, beside: Besid
     """The scored batches of a part, in the order of its rows; of the file only the columns that are needed are read."""
     pa, parquet = optional("pyarrow", "data"), optional("pyarrow.parquet", "data")
     model = _model_of(scoring.model, scoring.fingerprint, scoring.plugins, scoring.limits)
-    columns = {name: what if isinstance(what, str) else list(what) for name, what in scoring.columns}
     with faults_in(Path(part.source), "parquet"), Path(part.source).open("rb") as file:
         seen = os.fstat(file.fileno())
         if (seen.st_size, seen.st_mtime_ns) != (part.size, part.modified):
@@ -173,7 +183,7 @@ def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals, beside: Besid
         scorer = BatchScorer(
             model,
             empty,
-            columns=columns,
+            columns=scoring.named_columns,
             outputs=scoring.outputs,
             keep=scoring.keep,
             row_stable=scoring.row_stable,

@@ -201,13 +201,8 @@ class Checkpoints:
     def _write(self, state: State) -> Path:
         stem = _stem(state["iteration"])
         path, arrays = self.folder / f"{stem}.json", arrays_of(state)
-        stored: dict[Place, ExternalValue] = {}
-        if are_external(arrays.values()):
-            apart = {make_pointer(place)[1:]: place for place in outside(arrays)}
-            written = write_tensors(self.folder, stem, {name: arrays[place] for name, place in apart.items()})
-            stored = {apart[name]: value for name, value in written.items()}
         content = {"format": CHECKPOINT_FORMAT, "format_version": 1, **self._identity, "versions": self._versions}
-        content["state"] = document_of(state, stored)
+        content["state"] = document_of(state, self._stored(stem, arrays))
         write_bytes(path, orjson.dumps(content) + b"\n")
         self.written, self._written_at = state["iteration"], time.monotonic()
         LOG.debug("checkpoint %s", path)
@@ -215,6 +210,14 @@ class Checkpoints:
             _remove(old)
         self._remove_leftovers()
         return path
+
+    def _stored(self, stem: str, arrays: Mapping[Place, Any]) -> dict[Place, ExternalValue]:
+        """Write a file of tensors if the arrays of a state are many numbers; gives where each of them is."""
+        if not are_external(arrays.values()):
+            return {}
+        apart = {make_pointer(place)[1:]: place for place in outside(arrays)}
+        written = write_tensors(self.folder, stem, {name: arrays[place] for name, place in apart.items()})
+        return {apart[name]: value for name, value in written.items()}
 
     def newest(self) -> State | None:
         """The state in the newest checkpoint; None if there is none.

@@ -304,11 +304,9 @@ class History(Pictured):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recorded iterations and checks as JSON values, with the parameters where they are recorded."""
-        rows = [(row, row.parameters or {}) for row in self.iterations]
-        checks = [(check, check.values) for check in self.checks]
         return {
-            "iterations": [_as_json(row, "parameters", arrays) for row, arrays in rows],
-            "checks": [_as_json(check, "values", arrays) for check, arrays in checks],
+            "iterations": [_as_json(row, "parameters", row.parameters or {}) for row in self.iterations],
+            "checks": [_as_json(check, "values", check.values) for check in self.checks],
         }
 
     def plot(self, axes: Any = None) -> Any:

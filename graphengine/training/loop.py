@@ -270,7 +270,9 @@ class Trainer:
                 yield self.history.last
 
     def _take(self, new: Mapping[str, Any]) -> None:
-        self.values.update(only(new, self.values))
+        for name, value in new.items():
+            if name in self.values:
+                self.values[name] = value
 
     def _add_epochs(self, chunk: Chunk, sums: Sequence[LossSum]) -> None:
         """Write the mean loss of each epoch once all its samples were used; batches without a loss do not count."""

@@ -12,6 +12,7 @@ from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.limits import Limits
+from graphengine.mappings import absent, present
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import checked_graph, slots_of
 from graphengine.transform.packing import FEWEST, Pack, Packing, is_elementwise
@@ -25,16 +26,24 @@ def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     """The packs of a graph's trainable parameters, if the rule gives each number the same bits in a vector."""
     if len(graph.trainable) < FEWEST or _clips_each(training) or not _leaves_shapes_open(rule):
         return Packing()
-    slots = slots_of(rule)
-    vectors = tuple(f"/{name}" for name, document in slots.items() if document.shape is None)
-    scalars = tuple(f"/{name}" for name, document in slots.items() if document.shape is not None)
-    packs = []
+    return Packing(_packs(graph, training, rule))
+
+
+def _packs(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Iterator[Pack]:
+    """Yield the packs of the parameters that the loss depends on, if there are enough of a kind."""
+    vectors, scalars = _slots(rule)
     for number, (dtype, shapes) in enumerate(_alike(graph, learned(graph, graph.value_name(training.loss))), 1):
         pack = Pack(_free(f"packed.{number}", graph), shapes, vectors, scalars)
         kind = ArrayType((pack.edges[-1],), dtype)
         if len(shapes) >= FEWEST and _fits(rule, training.optimizer.attributes, kind, graph.limits):
-            packs.append(pack)
-    return Packing(packs)
+            yield pack
+
+
+def _slots(rule: FunctionFile) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is appended to a parameter's name for the slots of its shape, and for those that are numbers."""
+    slots = {f"/{name}": document for name, document in slots_of(rule).items()}
+    vectors = [name for name, document in slots.items() if document.shape is None]
+    return tuple(vectors), tuple(absent(slots, vectors))
 
 
 def _clips_each(training: TrainingDocument) -> bool:
@@ -55,7 +64,7 @@ def _alike(graph: Graph, names: Iterable[str]) -> Iterator[tuple[Any, dict[str, 
 
 def _leaves_shapes_open(rule: FunctionFile) -> bool:
     """Whether a rule takes vectors for parameters of any shape, and starts all of them alike."""
-    given = all(rule.inputs[name].shape is None for name in ("parameter", "gradient") if name in rule.inputs)
+    given = all(rule.inputs[name].shape is None for name in present(("parameter", "gradient"), rule.inputs))
     slots = slots_of(rule).values()
     alike = (ZerosInitializer, OnesInitializer, ConstantInitializer)
     return given and all(not slot.shape and isinstance(slot.initializer, alike) for slot in slots)

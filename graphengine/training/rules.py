@@ -308,16 +308,21 @@ def _attribute_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
 
 def _shape_problems(rule: FunctionFile, kind: ArrayType, most: int) -> Iterator[Problem]:
     """Declared shapes that what the rule is given does not have, and shapes of slots that are not known."""
-    for name in ARGUMENTS:
-        shape = rule.inputs[name].shape if name in rule.inputs else None
-        if shape is not None:
-            given = () if name in SCALARS else kind.shape
-            yield from _shape_problem(name, ArrayType(tuple(shape), kind.dtype), given)
+    yield from _argument_problems(rule, kind)
     sizes = _sizes(rule, kind)
     for name, slot in slots_of(rule).items():
         message = _slot_misfit(name, slot.shape or (), sizes, most)
         if message:
             yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
+
+
+def _argument_problems(rule: FunctionFile, kind: ArrayType) -> Iterator[Problem]:
+    """Declared shapes that what the rule is given does not have."""
+    for name in ARGUMENTS:
+        shape = rule.inputs[name].shape if name in rule.inputs else None
+        if shape is not None:
+            given = () if name in SCALARS else kind.shape
+            yield from _shape_problem(name, ArrayType(tuple(shape), kind.dtype), given)
 
 
 def _shape_problem(name: str, declared: ArrayType, given: Any) -> Iterator[Problem]:

@@ -117,16 +117,20 @@ def folds_of(data: Mapping[str, Any], graph: Graph, count: int, seed: int, kind:
     """
     batches = Batches(data, graph, batch_size=1, seed=seed)
     codes, counts = kind.labels(data, batches.samples)
-    units = len(counts) if kind.group else batches.samples
-    if units < count:
-        units_text = f"groups, by the values of input '{kind.group}'" if kind.group else "samples"
-        raise DataError(f"{counted(count, 'fold')} of only {units} {units_text}", code="GE505")
     if kind.group:
+        _require_units(count, len(counts), f"groups, by the values of input '{kind.group}'")
         return _of_each(_dealt_groups(counts, count, seed), codes)
+    _require_units(count, batches.samples, "samples")
     starts, folds = np.cumsum(counts) - counts, np.empty(batches.samples, np.min_scalar_type(count))
     for places, ranks in _ranked(batches.order(SPLIT_EPOCH), codes, len(counts)):
         folds[places] = (starts[codes[places]] + ranks) % count
     return folds
+
+
+def _require_units(folds: int, units: int, what: str) -> None:
+    """Refuse more folds than there are samples, or groups."""
+    if units < folds:
+        raise DataError(f"{counted(folds, 'fold')} of only {units} {what}", code="GE505")
 
 
 def divided(data: Mapping[str, Any], graph: Graph, apart: Mask) -> tuple[Data, Data]:

@@ -155,11 +155,15 @@ def _faults(state: State, layout: StateLayout) -> Iterator[Fault]:
         yield ("epoch",), f"after iteration {state['iteration']} there is at most {counted(most, 'sum')} of losses"
     if state["uncounted"] > layout.samples:
         yield ("uncounted",), f"an epoch has {counted(layout.samples, 'sample')}"
-    early = state["early"]
+    yield from _stopping_faults(state["early"], layout, state["iteration"])
+
+
+def _stopping_faults(early: Mapping[str, Any] | None, layout: StateLayout, iteration: int) -> Iterator[Fault]:
+    """What is wrong with the state of early stopping, which is there if the training stops early."""
     if (early is not None) != layout.has_early:
         yield ("early",), "the training stops early" if layout.has_early else "the training does not stop early"
     elif early:
-        yield from _early_faults(early, layout, state["iteration"])
+        yield from _early_faults(early, layout, iteration)
 
 
 def _early_faults(early: Mapping[str, Any], layout: StateLayout, iteration: int) -> Iterator[Fault]:

@@ -15,7 +15,7 @@ from graphengine.errors import Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.mappings import present
+from graphengine.mappings import without_none
 
 
 class Every:
@@ -99,10 +99,8 @@ def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: 
     if training.accumulate > 1 and training.batch_size is None:
         message = "'accumulate' needs a 'batch_size': it sets how many batches make an iteration"
         problems.append(Problem("GE112", message, None, "/training/accumulate"))
-    if validation and not has_validation and (validation.data is None) == (validation.fraction is None):
-        problems.append(Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation"))
     if validation:
-        problems += _label_problems(validation, graph)
+        problems += _validation_problems(validation, graph, has_validation=has_validation)
     if training.early_stopping:
         names = [LOSS, *checked_outputs(training, apart=has_validation or validation is not None)]
         problems += _monitor_problems(training.early_stopping.monitor, training, graph, names)
@@ -122,9 +120,16 @@ def _monitor_problems(
         yield Problem("GE112", f"'{monitor}' is {kind}, and only a single number can be monitored", None, pointer)
 
 
+def _validation_problems(section: ValidationDocument, graph: Graph, *, has_validation: bool) -> Iterator[Problem]:
+    """What is wrong with the data that a section sets apart."""
+    if not has_validation and (section.data is None) == (section.fraction is None):
+        yield Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation")
+    yield from _label_problems(section, graph)
+
+
 def _label_problems(section: ValidationDocument, graph: Graph) -> Iterator[Problem]:
     """What is wrong with the inputs that a fraction is drawn by."""
-    given = {key: name for key in ("stratify", "group") if (name := getattr(section, key)) is not None}
+    given = without_none({"stratify": section.stratify, "group": section.group})
     for key, name in given.items():
         pointer = f"/training/validation/{key}"
         if section.fraction is None:
@@ -156,7 +161,7 @@ def not_a_label(name: str, graph: Graph) -> str:
 def metric_problems(training: TrainingDocument) -> list[Problem]:
     """Metrics that a history, or early stopping, could not distinguish from the loss."""
     message = "every training reports '{0}'; rename the metric"
-    taken = present((LOSS, VALIDATION_LOSS), training.metrics)
+    taken = [name for name in (LOSS, VALIDATION_LOSS) if name in training.metrics]
     return [Problem("GE112", message.format(name), None, f"/training/metrics/{name}") for name in taken]
 
 
@@ -170,5 +175,9 @@ def checks_of(training: TrainingDocument, per_epoch: int, *, apart: bool) -> Eve
     section = training.validation or ValidationDocument()
     if section.every_epochs or section.every_iterations:
         return Every(section.every_epochs, section.every_iterations, per_epoch)
-    needed = apart or training.metrics or training.early_stopping
-    return Every(1 if needed else None, None, per_epoch)
+    return Every(1 if _has_checks(training, apart=apart) else None, None, per_epoch)
+
+
+def _has_checks(training: TrainingDocument, *, apart: bool) -> bool:
+    """Whether there is anything to check: data set apart, a metric, or when to stop early."""
+    return bool(apart or training.metrics or training.early_stopping)

@@ -20,15 +20,21 @@ def merged_loops(
     alike = _groups(nodes)
     if not alike:
         return nodes, types, outputs
-    merged: dict[str, GraphNode] = {}
-    names: dict[Any, str] = {}
-    for group in alike:
-        whole, renamed = _merged(group)
-        merged[whole.id] = whole
-        names |= renamed
+    merged, names = _all_merged(alike)
     kept = [merged.get(node.id, node).renamed(names) for node in nodes if node.id not in names]
     further = {name: types[old] for old, name in names.items()}
     return kept, {**types, **further}, with_renamed(outputs, names)
+
+
+def _all_merged(groups: Sequence[Sequence[GraphNode]]) -> tuple[dict[str, GraphNode], dict[Any, str]]:
+    """The loop of each group by its name, and what the results of the others are called there."""
+    merged: dict[str, GraphNode] = {}
+    names: dict[Any, str] = {}
+    for group in groups:
+        whole, renamed = _merged(group)
+        merged[whole.id] = whole
+        names |= renamed
+    return merged, names
 
 
 def _groups(nodes: Sequence[GraphNode]) -> list[list[GraphNode]]:

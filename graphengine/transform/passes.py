@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,8 +61,7 @@ def expansion(recorder: Recorder, node: GraphNode, types: Types, kinds: Types) -
     results = as_tuple(sample.returned)
     if _gives_itself(sample.nodes, node) or not _as_inferred(results, kinds):
         return None
-    names = [_numbered] * len(sample.nodes)
-    return sample.template([each.name for each in results], names)
+    return sample.template(list(map(attrgetter("name"), results)), [_numbered] * len(sample.nodes))
 
 
 def _gives_itself(recorded: Sequence[GraphNode], node: GraphNode) -> bool:
@@ -342,13 +342,26 @@ def factor_sums(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     summed = rewriter.type_of(node.inputs[0])
     if summed is None or not (_sums_all(node, kind) and _is_float_array(summed)):
         return None
-    scalars, arrays, negative = _factors(rewriter, node.inputs[0], summed)
-    if not (arrays[1:] or scalars or negative):
+    factors = _factors(rewriter, node.inputs[0], summed)
+    if factors.are_one_array:
         return None
-    result = _summed(rewriter, arrays, summed, node.id)
-    for scalar in scalars:
+    result = _summed(rewriter, factors.arrays, summed, node.id)
+    for scalar in factors.scalars:
         result = rewriter.insert("mul", (scalar, result), {}, node.id)
-    return rewriter.insert(SIGN, (result,), {}, node.id) if negative else result
+    return rewriter.insert(SIGN, (result,), {}, node.id) if factors.negative else result
+
+
+class _Factors(NamedTuple):
+    """A product as scalar factors, at most two array factors of the full shape, and its sign."""
+
+    scalars: list[Operand]
+    arrays: list[Operand]
+    negative: bool
+
+    @property
+    def are_one_array(self) -> bool:
+        """Whether the product is an array as it is."""
+        return not (self.arrays[1:] or self.scalars or self.negative)
 
 
 def _summed(rewriter: Rewriter, arrays: Sequence[Operand], kind: ArrayType, near: str) -> str:
@@ -374,8 +387,8 @@ def _sums_all(node: GraphNode, kind: ArrayType) -> bool:
     return node.op == "sum_to" and node.inputs[1] is None and node.node.shape == ()  # type: ignore[attr-defined]
 
 
-def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[list[Operand], list[Operand], bool]:
-    """A product as scalar factors, at most two array factors of the full shape, and its sign."""
+def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> _Factors:
+    """Take a product apart, as far as it has such factors."""
     scalars: list[Operand] = []
     arrays: list[Operand] = []
     negative, pending = False, [operand]
@@ -395,7 +408,7 @@ def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[lis
                 pending += node.inputs
             case _:
                 arrays.append(current)
-    return scalars, arrays, negative
+    return _Factors(scalars, arrays, negative)
 
 
 def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -> bool:

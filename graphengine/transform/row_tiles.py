@@ -11,9 +11,8 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.graph_bodies import GraphBody
+from graphengine.ir.graph_bodies import GraphBody, graph_bodies_of
 from graphengine.ir.nodes import GraphNode, Operand, operand_types
-from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of
 from graphengine.ops.inference import is_elementwise
 from graphengine.ops.shapes import ArrayType, Shape, size_value
@@ -40,12 +39,17 @@ def products_of_rows(graph: Graph, block: int) -> list[tuple[ArrayType, ArrayTyp
     products = [node for node in whole.nodes if not is_elementwise(node.node)]
     if not all(map(_is_product, products)):
         return None
-    found = [(whole.types[left], whole.types[right]) for left, right in [node.references for node in products]]
+    found = [_factors(node, whole) for node in products]
     return found if all(_is_of_rows(*factors, block) for factors in found) else None
 
 
 def _is_product(node: GraphNode) -> bool:
     return node.op == "matmul" and node.node.is_core
+
+
+def _factors(node: GraphNode, graph: Graph) -> tuple[ArrayType, ArrayType]:
+    left, right = node.references
+    return graph.types[left], graph.types[right]
 
 
 def _is_of_rows(left: ArrayType, right: ArrayType, block: int) -> bool:
@@ -137,14 +141,15 @@ def _sum_rule(block: int) -> Rule:
         equation: str = node.node.equation  # type: ignore[attr-defined]
         terms, result = labels_of(equation, list(map(len, shapes)))  # type: ignore[no-untyped-call]
         sized = dict(zip("".join(terms), chain.from_iterable(shapes), strict=True))
-        samples = [label for label in result if _counts_samples(sized[label], block)]
-        if not samples or all(samples[0] in term for term in terms):
+        samples = next((label for label in result if _counts_samples(sized[label], block)), "")
+        lacking = [place for place, term in enumerate(terms) if samples not in term]  # each term has an empty label
+        if not lacking:
             return None
         factors = list(node.inputs)
-        for place in [place for place, term in enumerate(terms) if samples[0] not in term]:
+        for place in lacking:
             attributes = {"shape": (1, *shapes[place])}
             factors[place] = rewriter.insert("reshape", (factors[place], None), attributes, node.id)
-            terms[place] = samples[0] + terms[place]
+            terms[place] = samples + terms[place]
         whole = rewriter.instance("einsum", {"equation": f"{','.join(terms)}->{result}"})
         return GraphNode(node.id, "einsum", whole, tuple(factors))
 
@@ -153,11 +158,11 @@ def _sum_rule(block: int) -> Rule:
 
 def _with_cut_bodies(node: GraphNode, graph: Graph, block: int, tile_of: TileOf) -> GraphNode:
     """A node whose functions are cut, too."""
-    bodies = bodies_of(node.node) if type(node.node).model_fields else {}
+    bodies = graph_bodies_of(node.node)
     if not bodies or not node.node.is_core:
         return node
     given = _given(node, operand_types(node.inputs, graph.types))
-    cut = {field: _cut(body, given, block, tile_of) for field, body in bodies.items() if isinstance(body, GraphBody)}
+    cut = {field: _cut(body, given, block, tile_of) for field, body in bodies.items()}
     return node._replace(node=node.node.model_copy(update=cut))
 
 

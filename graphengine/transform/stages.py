@@ -25,7 +25,7 @@ from graphengine.ir.recording import Recorder
 from graphengine.mappings import only, picked, without
 from graphengine.ops.merging import ADD, ROWS, merge_of
 from graphengine.ops.registry import OPS, Instances
-from graphengine.ops.shapes import ArrayType, Shape, Size, factors, powers, product, size_value, symbols_of
+from graphengine.ops.shapes import ArrayType, Shape, Size, axes_with, factors, powers, product, size_value, symbols_of
 from graphengine.transform.filling import filled_nodes
 from graphengine.transform.passes import expand_node
 
@@ -172,9 +172,7 @@ class _Walk:
 
     def _sampled_axes(self, shape: Shape) -> list[int]:
         """The axes whose sizes count samples; a size that is not known may do so."""
-        return [
-            axis for axis, size in enumerate(shape) if size is None or not self._symbols.isdisjoint(symbols_of([size]))
-        ]
+        return axes_with(self._symbols, shape)
 
     def _is_sampled(self, name: str) -> bool:
         """Whether a value may have samples on an axis."""
