@@ -22,6 +22,7 @@ from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.ir.binding import listed, names_in
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import inputs_of
+from graphengine.mappings import picked
 from graphengine.model.builder import Builder
 from graphengine.model.estimators import (
     classifier,
@@ -110,7 +111,7 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _columns(self, model: Model, features: Array) -> dict[str, Array]:
         """The inputs of a model from a table: the whole table, or some columns for each input."""
-        inputs = {name: model.graph.inputs[name] for name in self._feature_names(model.graph.inputs)}
+        inputs = picked(model.graph.inputs, self._feature_names(model.graph.inputs))
         shapes = _sample_shapes(inputs)
         places = self._places(model, {name: math.prod(shape) for name, shape in shapes.items()}, features.shape[1])
         return {

@@ -18,6 +18,7 @@ from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, memory_of, require_memory
+from graphengine.mappings import only
 
 Made = TypeVar("Made")
 
@@ -113,7 +114,7 @@ class ProgramCache:
 
     def _sizes(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         """The numbers of the symbolic sizes, for which the graph fits into memory."""
-        known = {name: shape for name, shape in shapes.items() if name in graph.inputs}
+        known = only(shapes, graph.inputs)
         sizes = bind_sizes(known, graph.types)
         require_memory(graph, sizes)
         return sizes

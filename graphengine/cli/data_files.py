@@ -16,7 +16,7 @@ from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
 from graphengine.cli.values import json_value
 from graphengine.errors import DataError, UsageError, make_pointer
-from graphengine.mappings import without
+from graphengine.mappings import picked, without
 
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
@@ -88,7 +88,7 @@ def offered_by(
         return Offer((), lambda _: {})
     if data in model.document.data:
         arrays = without(model.load_data(data), given)
-        return Offer(arrays, lambda names: {name: arrays[name] for name in names})
+        return Offer(arrays, lambda names: picked(arrays, names))
     return _offered_by_file(model, Path(data), columns, given, needed, option)
 
 
@@ -160,7 +160,7 @@ def _offered_by_file(
     wanted = without(meant, given)
     if key != "columns" and list in map(type, wanted.values()):
         raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
-    return Offer(wanted, lambda names: _read_file(model, path, reader, {name: wanted[name] for name in names}))
+    return Offer(wanted, lambda names: _read_file(model, path, reader, picked(wanted, names)))
 
 
 def _require_plain(path: Path, option: str) -> None:
@@ -217,7 +217,7 @@ def _wanted(
 
     found = {name: columns.get(name) or meant_by(name, declared, names) for name in model.graph.inputs}
     if needed is not None:
-        return {name: found[name] for name in needed}
+        return picked(found, needed)
     return _in_file(found, names, columns) or found
 
 

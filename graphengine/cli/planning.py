@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.output import array_text, print_line
 from graphengine.errors import GraphEngineError, UsageError, did_you_mean
+from graphengine.mappings import absent, present
 
 if TYPE_CHECKING:
     from graphengine.backends.protocol import CodeListing
@@ -49,7 +50,7 @@ def _listing(
     from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 
     program = model.backend.compile(graph, **options)
-    found = program.listing([name for name in program.sources if name in fed], recorded)
+    found = program.listing(present(program.sources, fed), recorded)
     if found is None:
         found = backend_named(DEFAULT_BACKEND).compile(graph, **options).listing(fed, recorded)
     assert found is not None, "the default backend makes code"
@@ -109,7 +110,7 @@ def _symbols(graph: Graph) -> list[str]:
 
 def _with_sizes(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph for given sizes, all of which must be there."""
-    lacking = [symbol for symbol in _symbols(graph) if symbol not in sizes]
+    lacking = absent(_symbols(graph), sizes)
     if lacking:
         hint = f"give them with {' '.join(f'--size {symbol}=24' for symbol in lacking)}"
         raise UsageError(f"a plan needs numbers for the sizes {', '.join(lacking)}, and no data has them", hint=hint)

@@ -18,7 +18,7 @@ from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_input
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.mappings import only
+from graphengine.mappings import only, picked
 
 Arrays = dict[str, np.ndarray[Any, Any] | Stored]
 
@@ -78,7 +78,7 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
             with _member(archive, names[name]) as member:
                 whole[name] = as_input(name, np.lib.format.read_array(member, allow_pickle=False), graph.inputs[name])
         found = {**whole, **spooled(_rows(archive, in_rows, memory), graph, memory)}
-        return {name: found[name] for name in names}
+        return picked(found, names)
 
 
 def _read_in_rows(path: DataFile, archive: zipfile.ZipFile, names: Mapping[str, str], memory: Memory) -> list[str]:

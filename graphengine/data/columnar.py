@@ -26,6 +26,7 @@ from graphengine.ir.cells import BadCells, Wording, as_encoded, category_codes, 
 from graphengine.ir.dates import as_dates
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.mappings import without
 from graphengine.ops.shapes import shape_text
 
 READ_BYTES = 65_536
@@ -339,7 +340,7 @@ def batch_by_input(batch: Any, columns: Columns, graph: Graph, bad: BadCells) ->
         GE502 if a column is missing, GE503 if one does not hold numbers, GE505 if lists do not fit their input.
     """
     lists = {name: what for name, what in columns.items() if _holds_lists(batch.schema, what)}
-    plain = {name: what for name, what in columns.items() if name not in lists}
+    plain = without(columns, lists)
     cells = _Cells(graph, bad)
     (numbers,) = cells.numbers([batch], _dtypes("the batch", batch.schema, plain, graph), as_numpy)
     found = dict(next(_by_input([numbers], plain, graph)))

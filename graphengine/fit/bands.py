@@ -21,7 +21,7 @@ from graphengine.fit.statistics import Fit
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, part_for
 from graphengine.ir.nodes import GraphNode, free_name
-from graphengine.mappings import only
+from graphengine.mappings import absent, only, present
 from graphengine.transform.directional import directional, transposed_product
 from graphengine.transform.path import differentiable_toward
 
@@ -173,7 +173,7 @@ def compared_values(fit: Fit, graph: Graph) -> tuple[str, str] | None:
 def _sides_of(node: GraphNode, learned: Container[str]) -> tuple[str, str] | None:
     """The operand of a difference that does not depend on parameters and the one that does, if there is one each."""
     names = node.references
-    fixed, curves = [each for each in names if each not in learned], [each for each in names if each in learned]
+    fixed, curves = absent(names, learned), present(names, learned)
     return (fixed[0], curves[0]) if len(fixed) == len(curves) == 1 else None
 
 

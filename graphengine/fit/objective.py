@@ -21,6 +21,7 @@ from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import free_name
+from graphengine.mappings import only
 from graphengine.transform.directional import curvature, hessian
 from graphengine.transform.gradient import gradient
 
@@ -118,7 +119,7 @@ class Objective:
 
     def sources_at(self, x: Vector) -> dict[str, Any]:
         """The values of all inputs, parameters and state at a point."""
-        return {name: value for name, value in self.given_at(x).items() if name in self.graph.types}
+        return only(self.given_at(x), self.graph.types)
 
     def given_at(self, x: Vector) -> dict[str, Any]:
         """All that the graph reads at a point, and what else a caller has handed over."""

@@ -13,6 +13,7 @@ from graphengine.errors import UsageError
 from graphengine.fit.bands import BandRequest, BandSubject, half_width
 from graphengine.fit.quadratic import Vector
 from graphengine.ir.graph import inputs_of
+from graphengine.mappings import only
 
 GRID = 200
 """So many points has a curve over its only input."""
@@ -82,7 +83,7 @@ def _sigma(spread: Vector, settings: Mapping[str, Any]) -> Vector:
 
 def _values(subject: BandSubject, names: list[str]) -> list[Any]:
     executor = Executor(subject.graph)
-    known = {name: each for name, each in {**subject.values, **subject.given}.items() if name in subject.graph.types}
+    known = only({**subject.values, **subject.given}, subject.graph.types)
     with np.errstate(all="ignore"):
         slots = executor.forward(known, executor.forward_schedule(names))
     return [np.asarray(slots[executor.slot_of[name]]) for name in names]

@@ -17,6 +17,7 @@ from graphengine.fit.profile import Interval, MinimumProfile, MissedError, quant
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start, numbered, starting_points
 from graphengine.fit.statistics import Fit, fit_of, samples_in_a_mean
+from graphengine.mappings import picked
 from graphengine.training.history import History
 from graphengine.training.interrupting import run_to_end
 
@@ -138,7 +139,7 @@ def _loss(run: SolverTrainer) -> float:
 
 
 def _take_over(solver: SolverTrainer, best: StartRun) -> None:
-    solver.values.update({name: best.values[name] for name in solver.objective.names})
+    solver.values.update(picked(best.values, solver.objective.names))
     solver.history, solver.converged, solver.reason = best.history, best.converged, best.reason or ""
 
 

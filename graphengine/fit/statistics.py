@@ -27,6 +27,7 @@ from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import producers_of
+from graphengine.mappings import absent
 from graphengine.training.history import History
 from graphengine.transform.path import differentiable_toward
 
@@ -328,7 +329,7 @@ def target_of(graph: Graph, residual: str) -> str | None:
     """The value that a residual compares with; None if it is no difference of data and model."""
     operands = _compared_by(graph, residual)
     learned = differentiable_toward(graph, graph.trainable)
-    fixed = [operand for operand in operands if operand not in learned]
+    fixed = absent(operands, learned)
     return fixed[0] if len(fixed) == 1 else None
 
 

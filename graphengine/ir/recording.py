@@ -391,7 +391,7 @@ def _known_attributes(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
 def _split_arguments(
     op: Op, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a call of NumPy as the inputs and the attributes of an op, which bear NumPy's names."""
+    """The arguments of a function of NumPy, no ufunc, as inputs and attributes of an op, which bear NumPy's names."""
     count = 1 if op.signature.variadic else len(op.signature.inputs)
     names = _parameters(op, function) if len(args) > count or kwargs else []
     given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}

@@ -178,14 +178,11 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
     shown = {} if are_external(values.values()) else values
     for section in ("parameters", "state"):
         sources = dict(getattr(document, section))
-        for name, each in only(_with_a_value(content.get(section, {})), values).items():
+        declared = {name: each for name, each in content.get(section, {}).items() if "value" in each}
+        for name, each in only(declared, values).items():
             sources[name] = sources[name].model_copy(update=_value_fields(name, each, shown))
         changed[section] = sources
     return document.model_copy(update=changed)
-
-
-def _with_a_value(declared: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: each for name, each in declared.items() if "value" in each}
 
 
 def _value_fields(name: str, declared: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocumen
 from graphengine.format.functions import DOMAINS, Function, shipped_functions
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
-from graphengine.mappings import without_none
+from graphengine.mappings import only, without_none
 from graphengine.ops.calling import as_operands, attribute_problems, split
 from graphengine.ops.registry import CORE, OPSET_VERSION
 from graphengine.ops.shapes import ArrayType, dtype_name
@@ -85,7 +85,7 @@ def form_of(function: Function, named: Mapping[str, Any]) -> Function:
         GE213 if a layer does not have the attributes.
     """
     try:
-        return function.form({name: value for name, value in named.items() if name in function.document.attributes})
+        return function.form(only(named, function.document.attributes))
     except ValidationError as error:
         raise InputError(attribute_problems(f"function '{function.name}'", error)) from None
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphengine.backends.reference.executor import Executor
 from graphengine.draw.charts import Point
-from graphengine.mappings import only
+from graphengine.mappings import absent, only
 from graphengine.model.model import Model
 
 CURVE_POINTS = 41
@@ -55,7 +55,7 @@ def compared_outputs(model: Model, loss: str) -> Iterator[Target]:
     compared = executor.inputs_of([graph.value_name(loss)])
     for output, value in graph.outputs.items():
         inputs = executor.inputs_of([value])
-        others = [name for name in compared if name not in inputs]
+        others = absent(compared, inputs)
         if len(others) == 1:
             yield Target(output, value, others[0], tuple(inputs))
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.ir.nodes import GraphNode
+from graphengine.mappings import picked
 from graphengine.model.model import Model
 from graphengine.ops.shapes import ArrayType, Shape
 from graphengine.page.film import Film
@@ -44,7 +45,7 @@ class FilmValues:
         """Return values, those of the batches one after the other."""
         graph, executor = self.model.graph, self.model.executor
         schedule = executor.forward_schedule(names)
-        fixed = {name: given[name] for name in graph.sources.keys() & given.keys() - graph.inputs.keys()}
+        fixed = picked(given, graph.sources.keys() & given.keys() - graph.inputs.keys())
         found = []
         for batch in self.batches if batches is None else batches:
             slots = executor.forward({**fixed, **batch}, schedule)

@@ -20,6 +20,7 @@ from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable
+from graphengine.mappings import picked
 from graphengine.model.model import Model
 from graphengine.traces.summary import ShownValue
 from graphengine.traces.trace import Show, evaluation, trace_graph
@@ -107,7 +108,7 @@ class Iterations:
 
     def _computed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All values of the step graph."""
-        slots = self._executor.forward({name: given[name] for name in self.step.graph.sources})
+        slots = self._executor.forward(picked(given, self.step.graph.sources))
         return {name: slots[slot] for name, slot in self._executor.slot_of.items()}
 
     @property

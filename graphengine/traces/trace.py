@@ -19,7 +19,7 @@ from graphengine.backends.reference.executor import Executor, Slots
 from graphengine.backends.reference.steps import BackwardStep
 from graphengine.ir.graph import Graph, gradient_names
 from graphengine.ir.nodes import GraphNode, differentiable_operands, reachable
-from graphengine.mappings import without
+from graphengine.mappings import picked, without
 from graphengine.ops.inference import elementwise, reduction
 from graphengine.traces.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.traces.gradient_rules import gradient_rule
@@ -172,7 +172,7 @@ def _without_readers(nodes: Sequence[GraphNode], missing: set[Any]) -> list[Grap
 def evaluation(node: GraphNode, shown: Mapping[str, ShownValue]) -> NodeForward:
     """A node forward, given what is shown of its operands and results."""
     numbers = formula_with_numbers(node, _operands(node, shown))
-    return NodeForward(node.id, node.op, formula(node), numbers, {name: shown[name] for name in node.outputs})
+    return NodeForward(node.id, node.op, formula(node), numbers, picked(shown, node.outputs))
 
 
 def _operands(node: GraphNode, shown: Mapping[str, ShownValue]) -> list[ShownValue | None]:

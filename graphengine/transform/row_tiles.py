@@ -142,7 +142,7 @@ def _sum_rule(block: int) -> Rule:
         terms, result = labels_of(equation, list(map(len, shapes)))  # type: ignore[no-untyped-call]
         sized = dict(zip("".join(terms), chain.from_iterable(shapes), strict=True))
         samples = next((label for label in result if _counts_samples(sized[label], block)), "")
-        lacking = [place for place, term in enumerate(terms) if samples not in term]  # each term has an empty label
+        lacking = [place for place, term in enumerate(terms) if samples not in term]  # '' is in each term
         if not lacking:
             return None
         factors = list(node.inputs)

@@ -16,6 +16,7 @@ import numpy as np
 from graphengine.backends.jax.xla_parts import CompiledPart, Values, computed, made_by
 from graphengine.backends.protocol import Rounds
 from graphengine.ir.graph import Graph
+from graphengine.mappings import absent, present, without
 
 BLOCK_BYTES = 2**26
 """Bytes of batches and recorded values that go to the device and back at a time."""
@@ -59,7 +60,7 @@ class DeviceLoops:
             first, rows = self._rows(tables, rounds.first + start, count, len(keep))
             counted = self._filled_all(numbers, slice(start, start + count), len(keep))
             state = {name: values[name] for name in self._replaced}
-            kept = {name: each for name, each in {**values, **constant}.items() if name not in state}
+            kept = without({**values, **constant}, state)
             state, found = loop(count, first, state, kept, rows, counted, keep)
             values = {**values, **state}
             _record([np.asarray(each)[:count] for each in found], keep[:count], record, add)
@@ -71,7 +72,7 @@ class DeviceLoops:
         """What is fed: values that stay the same, tables whose rows are read, and lists of what is computed."""
         columns = dict(zip(fed, rounds.values(), strict=True))
         constant = {name: self._host(name, next(iter(each))) for name, each in columns.items() if _is_one(each)}
-        tables = _tables(rounds, [name for name in fed if name not in constant])
+        tables = _tables(rounds, absent(fed, constant))
         known = {*constant, *tables}
         return constant, tables, {name: list(column) for name, column in columns.items() if name not in known}
 
@@ -138,7 +139,7 @@ class DeviceLoops:
         """One iteration; what only a record needs, such as the norm of the gradient, is computed only for one."""
         always, sometimes = self._part.split([recorded[0], *self._replaced.values()])
         made = made_by(sometimes)
-        asked = [name for name in recorded if name in made]
+        asked = present(recorded, made)
 
         def step(values: Values, is_kept: Any) -> Values:
             known = computed(always, values)

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph
+from graphengine.mappings import absent, present
 
 Values: TypeAlias = dict[str, Any]
 KernelStep: TypeAlias = tuple[Any, Instruction]
@@ -24,8 +25,8 @@ class CompiledPart:
         self.is_compiled = steps[0][0] is not None
         made = made_by(steps)
         read = dict.fromkeys(itertools.chain.from_iterable(each.values for _, each in steps))
-        self.inputs = tuple(of for of in read if of not in made)
-        self.outputs = tuple(name for name in made if name in later)
+        self.inputs = tuple(absent(read, made))
+        self.outputs = tuple(present(made, later))
 
     def traced(self, values: Mapping[str, Any]) -> Values:
         """Compute the outputs from the inputs, on arrays of jax or while it traces."""

@@ -21,6 +21,7 @@ from graphengine.backends.numpy.scalars import is_float, is_truth
 from graphengine.backends.protocol import CodeListing, Instruction, Rounds, instructions
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import operand_key
+from graphengine.mappings import absent
 from graphengine.ops.families.constants import Constant
 
 
@@ -130,7 +131,7 @@ class SlotProgram:
         finish: Callable[[float], None],
     ) -> dict[str, Any]:
         """Run once for each batch; see `Program.loop`."""
-        slots = self._filled([name for name in self.sources if name not in fed], values)
+        slots = self._filled(absent(self.sources, fed), values)
         places = self._places(fed), self._places([self.outputs[name] for name in recorded])
         carried = self._pairs
         for total, rounds in groups:

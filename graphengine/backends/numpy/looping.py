@@ -20,10 +20,11 @@ from graphengine.backends.numpy.lowering import Fuse, constants, lower
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.backends.protocol import Instruction
-from graphengine.ir.declarations import Input
+from graphengine.ir.declarations import Input, plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims
 from graphengine.ir.nodes import GraphNode, infer
+from graphengine.mappings import only, picked, present
 from graphengine.ops.body import kind_of
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
@@ -80,7 +81,7 @@ def _escaping(graph: Graph, ports: Collection[str]) -> dict[str, str]:
 def _graph_of(body: Any, types: Sequence[ArrayType | None], ports: Sequence[str]) -> Graph:
     """The graph of a function for operands of known types, as far as its results `ports` are read."""
     graph = body.graph(types)
-    return optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in ports}, graph.types))
+    return optimize_trimmed(graph.derive(graph.nodes, picked(body.results, ports), graph.types))
 
 
 def held(value: Any, kind: ArrayType | None) -> Any:
@@ -197,7 +198,7 @@ def _divided(graph: Graph, varying: set[str]) -> tuple[Graph | None, Graph]:
     still, rest = _still_and_rest(graph, varying)
     read = {*graph.outputs.values()}.union(*[node.inputs for node in rest])
     missing = read.difference(_results(rest))
-    made = [name for name in _results(still) if name in missing]
+    made = present(_results(still), missing)
     inputs = _inputs_of_rest(graph, read | varying, made)
     after = graph.derive(rest, graph.outputs, _types(graph, inputs, rest), inputs=inputs)
     if not made:
@@ -207,8 +208,8 @@ def _divided(graph: Graph, varying: set[str]) -> tuple[Graph | None, Graph]:
 
 def _inputs_of_rest(graph: Graph, wanted: Container[Any], made: Iterable[str]) -> dict[str, Input]:
     """The inputs of the steps: wanted ones of the whole, and what is made before them."""
-    own = {name: each for name, each in graph.inputs.items() if name in wanted}
-    return own | {name: Input(graph.types[name]) for name in made}
+    own = only(graph.inputs, wanted)
+    return own | plain_inputs(picked(graph.types, made))
 
 
 def _still_and_rest(graph: Graph, varying: Iterable[str]) -> tuple[list[GraphNode], list[GraphNode]]:
@@ -231,7 +232,7 @@ def _results(nodes: Iterable[GraphNode]) -> list[str]:
 
 def _types(graph: Graph, inputs: Iterable[str], nodes: Iterable[GraphNode]) -> dict[str, ArrayType]:
     """The types of some inputs and of the results of some nodes."""
-    return {name: graph.types[name] for name in (*inputs, *_results(nodes))}
+    return picked(graph.types, (*inputs, *_results(nodes)))
 
 
 def _once(graph: Graph) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand, operands_of, reachable
 from graphengine.ir.recording import Recorder, Symbol
+from graphengine.mappings import present
 from graphengine.ops.families.shaping import quotient
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import encode_number
@@ -114,7 +115,7 @@ class Draft(Recorder):
         """Return the inputs that a value depends on."""
         nodes = reachable(self.nodes, [value.name])
         read = {value.name} | operands_of(nodes)
-        return [name for name in self.inputs if name in read]
+        return present(self.inputs, read)
 
     def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:
         """Add a node, unless there are too many.

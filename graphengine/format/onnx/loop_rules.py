@@ -11,7 +11,7 @@ from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, app
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import literal_type
-from graphengine.mappings import without
+from graphengine.mappings import picked, without
 from graphengine.ops.shapes import ArrayType
 
 
@@ -93,9 +93,7 @@ def _nested(
 ) -> tuple[Emitter, list[Any]]:
     """Return the nodes of a body and its outputs; inputs but its `own` are operands from around it."""
     whole = body.graph(types)
-    graph, _ = lowered_graph(
-        whole.derive(whole.nodes, {port: body.results[port] for port in body.outputs}, whole.types)
-    )
+    graph, _ = lowered_graph(whole.derive(whole.nodes, picked(body.results, body.outputs), whole.types))
     inside = without(graph.types, without(whole.inputs, own))
     renamed = _names_in(emit, near, inside, without(given, own))
     inner = emit.nested({**whole.types, **graph.types}, renamed)
