@@ -16,7 +16,7 @@ from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.mappings import absent, only, present, without
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
-from graphengine.ops.shapes import ArrayType, dtype_name, factors, shape_text, size_value, solve_size, symbols_of
+from graphengine.ops.shapes import ArrayType, Size, dtype_name, factors, shape_text, size_value, solve_size, symbols_of
 from graphengine.wording import enumerated, nearest, shown
 
 Column: TypeAlias = str | int
@@ -415,16 +415,13 @@ def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayT
     """
     bindings: dict[str, int] = {}
     origin: dict[str, str] = {}
+    places: list[tuple[str, int, Size, int]] = []
     for name, shape in shapes.items():
         declared = types[name].shape
         if len(shape) != len(declared):
             message = f"input '{name}' has shape {shape_text(shape)}; the declared shape is {shape_text(declared)}"
             raise InputError(message)
-    places = [
-        (name, axis, size, actual)
-        for name, shape in shapes.items()
-        for axis, (size, actual) in enumerate(zip(types[name].shape, shape, strict=True))
-    ]
+        places += [(name, axis, size, actual) for axis, (size, actual) in enumerate(zip(declared, shape, strict=True))]
     # a symbol on its own gives itself a number, a product with one open symbol then gives that one its number
     symbols: Mapping[Any, Mapping[str, int]] = {
         size: factors(size)[1] for _, _, size, _ in places if isinstance(size, str)

@@ -326,16 +326,19 @@ class Recorder:
 
         A stand-in that occurs twice is one value.
         """
-        names = {id(each): f"{STAND_IN}{place}" for place, each in enumerate(stand_ins) if isinstance(each, StandIn)}
+        names: dict[int, str] = {}
+        for place, each in enumerate(stand_ins):
+            if isinstance(each, StandIn):
+                name = names.setdefault(id(each), f"{STAND_IN}{place}")
+                self.types[name] = each.kind
         operands = [names.get(id(each), each) for each in stand_ins]
-        self.types.update((names[id(each)], each.kind) for each in stand_ins if isinstance(each, StandIn))
         before, scope, self._scope = len(self.nodes), self._scope, STAND_IN
         try:
             types = self.types
             returned = code([Symbol(self, ref, types[ref]) if type(ref) is str else ref for ref in operands])
             nodes = self.nodes[before:]
             made = [*islice(reversed(self._same.values()), len(nodes))]
-            kinds = [tuple([self.types[name] for name in names_made]) for names_made in reversed(made)]
+            kinds = [tuple(map(self.types.__getitem__, names_made)) for names_made in reversed(made)]
             return Sample(operands, nodes, kinds, returned)
         finally:
             self.forget(before)

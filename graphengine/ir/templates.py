@@ -88,9 +88,9 @@ class Sample(NamedTuple):
     def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
         """The template with these values as results and these names for its parts."""
         made, keys = results_of(self.nodes), operand_keys(self.operands)
-        read = [operand_keys(node.inputs) for node in self.nodes]
-        given = {*keys, *made}
-        operands = chain.from_iterable([*[node.inputs for node in self.nodes], results])
+        inputs = [node.inputs for node in self.nodes]
+        read = list(map(operand_keys, inputs))
+        given, operands = {*keys, *made}, chain(*inputs, results)
         fixed = {key: ref for key, ref in zip(chain(*read, results), operands, strict=True) if key not in given}
         # a key that occurs twice has the first of its places
         places = {key: place for place, key in reversed([*enumerate([*keys, *fixed, *made])])}

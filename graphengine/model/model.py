@@ -277,22 +277,25 @@ class Model(Pictured):
         if program:
             found = self.evaluator.computed(program, named, asked)
         else:
-            given = self._given(inputs, named, None if inputs is None else self._read_for(asked))
+            useful = None if inputs is None else self.executor.inputs_of(self._values_of(asked))
+            given = self._given(inputs, named, useful)
             found = self.evaluator.predict(given, asked, check_finite=check_finite, row_stable=row_stable)
         if band is not None:
             found = self._with_bands(found, given, band, band_kind, asked=asked is not None)
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
-        if not program and self.document.speaking:  # the inputs of such a program have no categories
-            from graphengine.model.categories import labeled
-
-            found = labeled(found, self.document.speaking, self.graph)
+        if not program:  # the inputs of such a program have no categories
+            found = self._labeled(found)
         return self._framed(found, inputs) if as_frame else found
 
-    def _read_for(self, asked: tuple[str, ...] | None) -> list[str]:
-        """The inputs that the asked outputs depend on, those of all if none are asked."""
-        return self.executor.inputs_of(self._values_of(asked))
+    def _labeled(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Outputs, those that speak the categories of an input as categories."""
+        if not self.document.speaking:
+            return found
+        from graphengine.model.categories import labeled
+
+        return labeled(found, self.document.speaking, self.graph)
 
     def _values_of(self, asked: Iterable[str] | None) -> list[str]:
         """The values of the asked outputs that there are, those of all if none are asked."""

@@ -263,7 +263,7 @@ def part_names(
     single = {node.id: node for node in nodes if len(node.node.outputs) == 1}
     names: dict[Any, Namer] = {}
     for each in contributions:
-        factor = _factor(single[each.value], incoming[0]) if each.value in single else None
+        factor = _factor(single.get(each.value), incoming[0])
         if factor not in flow:
             names[factor] = _partial(each.place)
     names |= _of_sums(nodes, contributions)
@@ -303,9 +303,9 @@ def _owners(nodes: Sequence[GraphNode], contributions: Sequence[Contribution]) -
     return owners
 
 
-def _factor(node: GraphNode, incoming: str | None) -> Any:
+def _factor(node: GraphNode | None, incoming: str | None) -> Any:
     """What a product multiplies an incoming gradient by; None if it is no such product."""
-    if node.op != "mul" or incoming not in node.inputs:
+    if node is None or node.op != "mul" or incoming not in node.inputs:
         return None
     return node.inputs[node.inputs[0] == incoming]
 
