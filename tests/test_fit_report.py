@@ -20,7 +20,7 @@ from graphengine.draw.fit_charts import fit_charts, profile_charts
 from graphengine.fit.bands import BandRequest, BandSubject, compared_values
 from graphengine.fit.observed import comparison
 from graphengine.page import fit_report
-from graphengine.page.fit_report import FitReport
+from graphengine.page.fit_report import PROFILES, FitReport
 
 EVIL = "</style><script>alert(1)</script>|`\x1b[31m"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -95,6 +95,7 @@ def test_a_markdown_report_has_its_charts_beside_it(fitted, tmp_path):
     links = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", text)
     profiles = [f"my%20report-profile-of-{name}.svg" for name in "abc"]
     assert links == ["my%20report-data-and-curve.svg", "my%20report-residuals.svg", *profiles]
+    assert PROFILES in text
     for file in report["files"][1:3]:
         picture = ET.parse(file)
         assert len(picture.findall(f".//{SVG}circle")) == len(X)
@@ -171,6 +172,7 @@ def test_data_and_mean_of_a_single_likelihood_are_compared(tmp_path):
     assert [path.rpartition("-")[2] for path in report["files"][1:]] == ["curve.svg", "residuals.svg"]
     title = ET.parse(report["files"][1]).find(f"{SVG}title").text
     assert title == "data and curve with its 95 % confidence band"
+    assert PROFILES not in (tmp_path / "r.md").read_text()
 
 
 def held(place, number):

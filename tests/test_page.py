@@ -15,6 +15,7 @@ from test_pictures import HOSTILE, layered
 import graphengine as ge
 from graphengine.draw.drawing import trace_svg
 from graphengine.page.film import chosen_iterations
+from graphengine.page.fit_report import FitReport
 from graphengine.page.pages import MODULES, page_of
 from graphengine.traces.traced_models import trace
 
@@ -363,6 +364,12 @@ def test_no_text_meets_another_on_a_narrow_screen(opened, name):
         page.keyboard.press("f")
         assert page.locator(".shape.open").count() > 0
         assert page.evaluate(MEETING, "#picture text") == []
+
+
+def test_a_report_of_a_fit_is_as_wide_as_a_phone(opened):
+    model = ge.load("misra1a")
+    report = FitReport(model.graph, model.fit(), {"data_sha256": 64 * "f"}, {})
+    assert opened(report.html(), width=375).evaluate("document.documentElement.scrollWidth") == 375
 
 
 def test_a_phone_shows_all_of_it_in_its_width(opened, single):

@@ -83,8 +83,9 @@ def _report(model: str, found: dict[int, list[str]], output_format: Format) -> N
 
 
 def _lines(model: str, found: Iterable[int], failed: Mapping[int, list[str]]) -> Iterator[str]:
-    places = ", ".join(map(str, found))
-    yield f"{model}: interrupted after iteration {places}: {'not ' * bool(failed)}the same to the last bit"
+    places = [*map(str, found)]
+    after = f"iteration{'s' * (len(places) > 1)} {', '.join(places)}"
+    yield f"{model}: interrupted after {after}: {'not ' * bool(failed)}the same to the last bit"
     for place, names in failed.items():
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         yield f"  after {place}: {', '.join(names[:SHOWN])}{more}"

@@ -20,6 +20,10 @@ from graphengine.ir.graph import Graph
 MOST_IN_MATRIX = 12
 """Of more numbers than these only the strongest correlations are listed."""
 MOST_PAIRS = 20
+PROFILES = (
+    "A profile (blue) shows how much worse the fit gets if one parameter is fixed and the others are fitted again; "
+    "the parabola (red) is what the standard error predicts."
+)
 
 PAGE = """\
 <!DOCTYPE html>
@@ -31,8 +35,10 @@ PAGE = """\
 <title>{title}</title>
 <style>
 body{{font:15px system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}}
-table{{border-collapse:collapse;font-variant-numeric:tabular-nums}}
+table{{display:block;overflow-x:auto;border-collapse:collapse;font-variant-numeric:tabular-nums}}
 td,th{{padding:.2rem .7rem;border-bottom:1px solid #8888;text-align:left}}
+td:last-child{{overflow-wrap:anywhere}}
+.charts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:0 2rem}}
 svg{{width:100%;max-width:{width}px;height:auto}}
 </style>
 </head>
@@ -79,19 +85,26 @@ class FitReport(NamedTuple):
             yield ReportTable("Undetermined", ["parameters", "reason"], rows)
         yield _correlations(self.fit)
 
+    def _notes(self) -> list[str]:
+        """What the lines of the charts mean."""
+        return [PROFILES] * any(name.startswith("profile of ") for name in self.charts)
+
     def html(self) -> str:
         """The report as a page of one file."""
         parts = [f"<p>{markup(self.graph.description)}</p>"] if self.graph.description else []
-        for name, chart in self.charts.items():
-            parts += [f"<h2>{markup(name.capitalize())}</h2>", chart]
+        charts = [
+            f"<section>\n<h2>{markup(name.capitalize())}</h2>\n{svg}\n</section>" for name, svg in self.charts.items()
+        ]
+        parts += ['<div class="charts">', *charts, "</div>", *[f"<p>{each}</p>" for each in self._notes()]]
         parts += map(table_html, self.tables())
-        return PAGE.format(title=markup(self.title), width=2 * WIDTH, body="\n".join(parts))
+        return PAGE.format(title=markup(self.title), width=1.5 * WIDTH, body="\n".join(parts))
 
     def markdown(self, pictures: Mapping[str, str]) -> str:
         """The report as Markdown; `pictures` are the names of the files that have the charts."""
         parts = [f"# {markdown(self.title)}", *map(markdown, filter(None, [self.graph.description]))]
         for name, file in pictures.items():
             parts += [f"## {markdown(name.capitalize())}", f"![{markdown(name)}]({quote(file)})"]
+        parts += self._notes()
         for table in self.tables():
             parts += [f"## {markdown(table.title)}", table.markdown()]
         return "\n\n".join(parts) + "\n"
