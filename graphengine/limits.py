@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds on the size of a model; `load(path, limits=Limits(array_bytes=2**33))` replaces some.
+    """Upper bounds on the size of a model; `load(path, limits=Limits(array_bytes=2**33))` overrides some.
 
     A model file is hostile input: each bound is checked before memory is allocated. Only data may be larger than its
     bound: it is then read in blocks.
@@ -41,7 +41,7 @@ class Limits:
     """Outputs of a node, on average; together they may be 131,072 in any case."""
 
     def outputs(self, nodes: int) -> int:
-        """Return how many outputs so many nodes may have together."""
+        """Return how many outputs a number of nodes may have together."""
         return max(2**17, self.node_outputs * nodes)
 
 

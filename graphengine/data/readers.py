@@ -118,7 +118,7 @@ class Reader(DataSource):
         """
 
     def names_in(self, path: DataFile) -> list[str]:
-        """Return the names of what is in a file, such as its columns; none if nobody knows."""
+        """Return the names in a file, such as its columns; none if they are not known."""
         return []
 
     def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
@@ -158,13 +158,13 @@ class Reader(DataSource):
             return spooled(self.blocks(file, self.names_for(graph, file), graph, memory), graph, memory)
 
     def names_for(self, graph: Graph, file: DataFile) -> Mapping[str, Any]:
-        """Return what each input takes; where the source does not say, all inputs take what has their own names."""
+        """Return what each input takes; by default each input takes the column or array with its name."""
         said: Columns = getattr(self, self.named_by) or {name: name for name in graph.inputs}
         return listed(said, lambda: self.names_in(file), graph.inputs)
 
     @property
     def kind(self) -> str:
-        """What the file should be, in words."""
+        """The kind of file, in words."""
         return self.type
 
 

@@ -35,7 +35,7 @@ class Initializer(Kind, ABC):
         Raises
         ------
         ValueError
-            If the dtype does not have the numbers.
+            If a number is out of range for the dtype.
         """
 
 

@@ -25,12 +25,11 @@ from graphengine.wording import counted
 class Graph(Pictured):
     """Nodes in topological order, the values they read, and the public outputs.
 
-    `inputs`, `parameters` and `state` map names to what is declared of each value that no node computes, `outputs`
-    maps public names to values, `types` maps every value to its `ArrayType`. A transformation that keeps the nodes
-    sorted and knows their types hands the types over, and nothing is sorted or inferred again. `aliases` are further
-    names of values: results of inlined calls as the file names them. `limits` say how much memory the values may take
-    when it runs, `dtype` is that of declarations that name none in the file. `origin` finds the place of a node in the
-    file that the graph comes from.
+    `inputs`, `parameters` and `state` map the names of values that no node computes to their declarations, `outputs`
+    maps public names to values, `types` maps every value to its `ArrayType`. If a transformation keeps the nodes sorted
+    and passes their types, nothing is sorted or inferred again. `aliases` are further names of values: results of
+    inlined calls, as the file names them. `limits` bound the memory of the values when the graph runs, `dtype` is the
+    default dtype of declarations in the file. `origin` finds the place of a node in the file that the graph comes from.
 
     Raises
     ------
@@ -89,7 +88,7 @@ class Graph(Pictured):
 
     @property
     def updates(self) -> dict[str, str]:
-        """The values that replace state after a step, by its name."""
+        """The values that replace state after a step, by the name of the state."""
         return {name: state.update for name, state in self.state.items() if state.update is not None}
 
     @cached_property

@@ -173,8 +173,8 @@ class Builder:
     ) -> Value:
         """Declare a parameter and return its value.
 
-        `initializer` is a number or an initializer as the format has it, such as `{"type": "he_normal"}`; `value` is an
-        array, the trained value. Further keywords are keys of the format: `trainable`, `learning_rate_multiplier`, ...
+        `initializer` is a number or an initializer of the format, such as `{"type": "he_normal"}`; `value` is an array,
+        the trained value. Further keywords are keys of the format: `trainable`, `learning_rate_multiplier`, ...
         """
         return self._declare("parameters", name, shape, dtype, **_started(initializer, value), **keys)
 
@@ -188,7 +188,7 @@ class Builder:
         dtype: str | None = None,
         **keys: Any,
     ) -> Value:
-        """Declare state, a value that is not learned but changes, and return its value; see `update`."""
+        """Declare state, a value that changes without being trained, and return its value; see `update`."""
         return self._declare("state", name, shape, dtype, **_started(initializer, value), **keys)
 
     def update(self, **values: Value) -> None:

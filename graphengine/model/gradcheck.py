@@ -116,18 +116,18 @@ def _complex(function: Callable[[Any], Any], point: Any, direction: Any) -> floa
 
 
 def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientCheck]:
-    """Check the `backward` of a node on given inputs, with each law for each floating-point input.
+    """Check the `backward` of a node on given inputs: each law for each floating-point input.
 
-    The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. Whatever the node is given
-    is read-only, and inputs of floating-point numbers are in double precision. None is an omitted input. At a
-    kink of `forward` the slope is that of a point beside it.
+    The laws are the slope of `forward`, the gradient graph, and every choice of inputs that need a gradient. All inputs
+    are read-only, and floating-point inputs have double precision. None is an omitted input. At a kink of `forward` the
+    slope is that of a nearby point.
 
     Raises
     ------
     GradientError
         GE412 with every law that fails, the input and the numbers.
     ExecutionError
-        GE410 if `backward` fails, as it does where it writes to what it is given.
+        GE410 if `backward` fails, for example because it writes to its inputs.
     UsageError
         If the class is not registered, has no `backward`, or gives no finite floating-point number for these inputs.
     """

@@ -23,8 +23,9 @@ def load(
 ) -> Model:
     """Load a model file, or a shipped model by its name, such as "linreg"; an existing file takes precedence.
 
-    `update_rule`, a rule file, replaces the rule that its training section names. `limits` says how much the file may
-    ask for. `backend` is the name of the backend that compiles its graphs: "numpy" or "reference".
+    `update_rule`, a rule file, replaces the rule that its training section names. `limits` bound what the file may ask
+    for. `backend` is the name of the backend that runs its graphs: "numpy" (the default), "numba", "jax", "auto" or
+    "reference".
 
     Raises
     ------

@@ -60,12 +60,12 @@ MOST_GRADIENTS = 2
 class Model(Pictured):
     """A graph and the current values of its parameters and state.
 
-    Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph`
-    is the checked graph, `document` what the file says, `path` where it lies (None if it did not come from a file).
-    `update_rule`, a rule file, replaces the rule that the training section names. `values`, arrays by name, replace
-    those that the document gives parameters and state.
+    Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph` is
+    the checked graph, `document` the content of the file, `path` its path (None without a file). `update_rule`, a rule
+    file, replaces the rule that the training section names. `values`, arrays by name, replace the values of parameters
+    and state in the document.
 
-    A model is data: copies and pickles have its document, its values and what the caller chose, and no code.
+    A model is data: copies and pickles contain its document, its values and the choices of the caller, and no code.
 
     Raises
     ------
@@ -121,7 +121,7 @@ class Model(Pictured):
         limits: Limits = DEFAULT,
         backend: str = DEFAULT_BACKEND,
     ) -> Model:
-        """Make a model from the content of a model file as Python objects; `path` says where its data lies."""
+        """Make a model from the content of a model file as Python objects; data paths are relative to `path`."""
         with gc_pause.paused():
             document, source = parse_model(
                 as_json(content), str(path) if path else None, limits, salvage=True, is_written=False
@@ -178,8 +178,8 @@ class Model(Pictured):
         """Evaluate the whole graph. Inputs are given by name, as keywords, as one mapping, or as one table.
 
         A table is a frame of pandas or polars, or a table of Arrow. An input takes the column that the data source of
-        the training, or the only one, declares for it, or else the column of its own name; extra columns are ignored.
-        A mapping may have these columns, too.
+        the training, or the only one, declares for it, or else the column with its name; extra columns are ignored. A
+        mapping may have these columns, too.
 
         Raises
         ------
@@ -236,22 +236,22 @@ class Model(Pictured):
     ) -> Any:
         """Compute outputs by public name; only what they depend on runs, and only the inputs they depend on are needed.
 
-        An index that belongs to the categories of an input comes as the category.
-
-        Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them. With
-        `check_finite` each value on the way is looked at, which takes longer.
+        An index of the categories of an input is returned as the category. Inputs are given as for `forward`. `outputs`
+        are by default all that can be computed from them. With `check_finite` each intermediate value is checked, which
+        takes longer.
 
         With `row_stable` a row has the same bits alone, in any batch, at any place, and on any number of threads: rows
-        are computed in blocks of one size, in which all are treated alike. Outputs without a row for each sample, such
-        as a loss, are then left out, and refused if they are asked for.
+        are computed in blocks of one size. Outputs without a row for each sample, such as a loss, are then left out,
+        and refused if they are requested.
 
-        The result is a dictionary of arrays or, with `as_frame`, a frame of the library that the inputs came in, pandas
-        or polars, with their index: a column for each output of rows or for each number of a row, named by class,
-        `probability[setosa]`, where the output has one number for each category. A scalar has no column.
+        The result is a dictionary of arrays or, with `as_frame`, a data frame of the library of the inputs, pandas or
+        polars, with their index. It has a column for each output with rows, or for each number of a row, named by
+        class, `probability[setosa]`, if the output has one number for each category. A scalar has no column.
 
         `band`, a level such as 0.95, adds the limits `NAME_lower` and `NAME_upper` to each output that depends on the
-        parameters of a fit (`last_fit`), with a row for each sample or asked for by name: of a confidence band for the
-        curve or, with `band_kind="prediction"`, of a band for single new observations. It needs the extra `fit`.
+        parameters of a fit (`last_fit`), if it has a row for each sample or is requested by name. They belong to a
+        confidence band for the curve or, with `band_kind="prediction"`, to a band for single new observations. Bands
+        need the extra `fit`.
 
         Raises
         ------
@@ -321,7 +321,7 @@ class Model(Pictured):
     def initialize(self, data: Any = None) -> None:
         """Compute the values that initializers take from the rows of a training, without training.
 
-        `data` is as for `train`; rows that the training section sets apart are left out. A value that is there stays.
+        `data` is as for `train`; rows that the training section holds out are not used. Existing values do not change.
 
         Raises
         ------
@@ -346,15 +346,15 @@ class Model(Pictured):
     def evaluate(self, data: Any = None) -> Scores:
         """Return rows, loss, metrics and the scores of the predictions, on all rows together, in inference mode.
 
-        `data` is what `train` takes: arrays by input or a table; a name means a data source of the file. Without
-        it, it is what the file validates on, else what it trains on; of a `fraction` the rows that a training with the
-        seed of the file sets apart. A target of classes gets accuracy, a confusion matrix and scores of each class; of
+        `data` is as for `train`: arrays by input, a table, or the name of a data source of the file. The default is the
+        validation data of the file, else its training data; with a `fraction`, the rows that a training with the seed
+        of the file holds out. A target of classes gets accuracy, a confusion matrix and scores of each class; of
         numbers, R squared, mean absolute and root mean squared error.
 
         Raises
         ------
         DataError, InputError
-            If the data cannot be read or does not fit the inputs; GE401 if it lacks an input of each score.
+            If the data cannot be read or does not fit the inputs; GE401 if it lacks an input that every score needs.
         ExecutionError
             GE414 if a metric needs all rows at once, and they take more memory than the limit.
         UsageError
@@ -380,7 +380,7 @@ class Model(Pictured):
         workers: int | str | None = None,
         **options: Unpack[TrainingOptions],
     ) -> History:
-        """Train as the file's training section says, and return the history.
+        """Train as the training section declares, and return the history.
 
         `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
         each input, as for `forward`.
@@ -397,12 +397,12 @@ class Model(Pictured):
             Show a progress bar on stderr. Each epoch and each check is also a record of the logger "graphengine", at
             the level INFO; details are at DEBUG.
         workers : int or str, optional
-            A number of threads or processes on this machine, or the address of a Dask scheduler, that compute gradients
-            of shards, of `shard_rows` rows, by default 1,024. Their number changes no bit.
+            The number of threads or processes on this machine, or the address of a Dask scheduler, that compute the
+            gradients of shards of `shard_rows` rows, by default 1,024. The number changes no bit.
         update_rule : str, Path or FunctionFile, optional
             A rule file that replaces the update rule of the optimizer.
         validation_data : optional
-            Data to check on, in the same forms as `data`; overrides what the section says of validation data.
+            Data to check on, in the same forms as `data`; overrides the validation data in the section.
         checkpoints : str or Path, optional
             A folder for checkpoints, so that the training can resume after an interruption, by Ctrl-C or by force.
         resume : bool, optional
@@ -413,7 +413,7 @@ class Model(Pictured):
         TrainingError
             If a training cannot start.
         DivergenceError
-            If it leaves the finite numbers; the parameters keep their last finite values.
+            If a value becomes NaN or infinite; the parameters keep their last finite values.
         DataError
             If the data cannot be read or does not fit.
         """
@@ -471,22 +471,23 @@ class Model(Pictured):
         Parameters
         ----------
         sigma : str, optional
-            The value, such as an input, that the residuals are divided by: their standard deviations, or what is
-            proportional to these.
+            The value, such as an input, that the residuals are divided by: their standard deviations, or proportional
+            to them.
         weights : str, optional
-            Weights of the squares, 1 / sigma**2, instead of --sigma.
+            Weights of the squares, 1 / sigma**2, instead of `sigma`.
         absolute_sigma : bool, optional
             Whether the residuals are in units of known standard deviations, so that their spread is not estimated.
         robust : {"huber", "soft_l1", "cauchy"}, optional
-            A loss that takes the place of the squares from about `robust_scale` (default 1) on.
+            A loss that replaces the squares of residuals larger than about `robust_scale` (default 1).
         intervals : sequence of float, optional
-            Levels, such as 0.95, for which profile intervals are found (needs SciPy, the extra `fit`).
+            Levels of profile intervals, such as 0.95 (needs SciPy, the extra `fit`).
         starts, seed : int, optional
-            How many starting points there are: the model's values, and a Latin hypercube within the bounds. The best
-            minimum counts.
+            The number of starting points: the model's values, and a Latin hypercube within the bounds. The best minimum
+            is kept.
         bootstrap : int, optional
-            So many times data are drawn from the fitted model, by `seed`, and fitted: normal residuals, or what the
-            functions `nll` of the loss describe. `Fit.bootstrap` has the percentiles of the estimates.
+            The number of samples of data to draw from the fitted model, by `seed`, and to fit: with normal residuals,
+            or from the distributions of the `nll` functions of the loss. `Fit.bootstrap` has the percentiles of the
+            estimates.
         workers : int or str, optional
             The number of processes that run the starts, or the address of a Dask scheduler. The result is the same for
             any of them. They open the model file and the data source that the training section, or `data`, names.
@@ -518,7 +519,7 @@ class Model(Pictured):
 
     @property
     def last_fit(self) -> Fit | None:
-        """The fit that the values come from: that of `fit`, or the one that the file keeps in `metadata.fit`.
+        """The fit that the values come from: that of `fit`, or the one stored in the file under `metadata.fit`.
 
         None if there is none, or its parameters are no longer those of the model.
 
@@ -539,13 +540,14 @@ class Model(Pictured):
     def profiles(self, data: Any = None, *, reach: float = 2.5) -> dict[str, list[tuple[float, float]]]:
         """Profile curves of the last fit, for each number that the data determine: points (value, zeta).
 
-        Zeta is the signed square root of the rise of the minimum with this number held: of -2 log L, or of the sum of
-        squares over the variance. A straight line means that the standard error says all. `reach` is how far zeta goes.
+        Zeta is the signed square root of the rise of the minimum if this number is held fixed: of -2 log L, or of the
+        sum of squares over the variance. A straight line means that the standard error is sufficient. `reach` is the
+        largest zeta.
 
         Raises
         ------
         UsageError
-            GE801 if there is no fit, if it is robust or has no degrees of freedom, or if it is no minimum.
+            GE801 if there is no fit, if it is robust or has no degrees of freedom, or if it is not a minimum.
         """
         from graphengine.fit.procedure import profiles
         from graphengine.fit.requests import Request
@@ -555,7 +557,7 @@ class Model(Pictured):
         return profiles(self._declared.fitting(dict(self.values), data, Request.of_settings(fit.settings), None), reach)
 
     def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
-        """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
+        """The graph of the gradients that `Run.backward` returns, with the current values of the parameters.
 
         Raises
         ------
@@ -575,7 +577,7 @@ class Model(Pictured):
         return with_values(found, self.values)
 
     def training_step(self, *, update_rule: RuleSource = None, **overrides: Unpack[TrainingKeys]) -> Step:
-        """The graph of one iteration of `train`, with the current values; nothing is run and no data needed.
+        """The graph of one iteration of `train`, with the current values; nothing runs, and no data is needed.
 
         Raises
         ------
@@ -625,7 +627,7 @@ class Model(Pictured):
         return as_encoded(self._declared.source(name), self.graph.inputs)
 
     def check_data(self, name: str) -> None:
-        """Read a data source of the file, and refuse what the file's training could not be run on.
+        """Read a data source of the file, and refuse data that its training could not use.
 
         Raises
         ------
@@ -698,12 +700,12 @@ class Model(Pictured):
     # ------------------------------------------------------------ files
 
     def save(self, path: str | Path) -> None:
-        """Write the model with its current values: the same file, with values. Whole or not at all.
+        """Write the model with its current values, whole or not at all.
 
         A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash. The
-        one of the version that is replaced is removed afterwards, unless another file of the folder names it. Who saves
-        to the same path at the same time waits. In another folder than that of its file the model still finds its data:
-        a path is rewritten, or the file, of at most 16 MiB, is copied beside the model.
+        one of the previous version is removed afterwards, unless another file in the folder names it. Processes that
+        save to the same path wait for each other. If it is saved in another folder, the model still finds its data: a
+        path is rewritten, or the file, of at most 16 MiB, is copied beside the model.
 
         Raises
         ------

@@ -116,25 +116,25 @@ def search(
     """Try all combinations of settings by cross-validation, and train the best one again on all rows.
 
     A setting is a path into the file, such as "training.optimizer.learning_rate", with the values to try. Each
-    combination is trained on the rows of all folds but one and scored on that one. What the training section says of
-    validation applies within the rows trained on. Trainings start from the initializers, not from trained values.
+    combination is trained on the rows of all folds but one and scored on that one. A validation section applies within
+    the training rows. Trainings start from the initializers, not from trained values.
 
     Parameters
     ----------
     data : optional
         As for `Model.train`: the name of a data source of the file, arrays by input, or a table.
     folds, seed : int, optional
-        The number of folds, and the seed that deals the rows to them; together with the rows they decide the folds.
+        The number of folds, and the seed for assigning rows to them; the folds depend only on these and the rows.
     stratify, group : str, optional
         An input of integers or categories: each of its values is spread evenly over the folds, or kept in one fold.
     test : float or data, optional
-        Rows to evaluate the result on: a fraction of the data, drawn as the folds are, or data of its own.
+        Rows to evaluate the result on: a fraction of the data, drawn like the folds, or separate data.
     metric : str, optional
         The score to compare: "loss", or a name among the metrics of `Model.evaluate`.
     mode : {"min", "max"}, optional
-        Whether a smaller or a larger score is better, where that does not follow from the metric.
+        Whether a smaller or a larger score is better, if the metric does not determine it.
     seen : callable, optional
-        Called with each trial once it is done.
+        Called with each trial when it is done.
     workers : int or str, optional
         The number of processes that run the trials, or the address of a Dask scheduler. The result is the same for any
         of them. They open the model file and the data source that the training section, or `data`, names.
@@ -144,7 +144,7 @@ def search(
     UsageError
         GE801 if the settings, the metric or the folds do not make sense.
     InvalidModelError
-        If a combination makes no valid file.
+        If a combination does not make a valid file.
     DataError, InputError
         If the data cannot be read, does not fit, or has fewer rows or groups than folds.
     TrainingError

@@ -141,7 +141,7 @@ def normalized_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int,
 
 
 def probed(node: Any, *types: ArrayType | None) -> tuple[ArrayType, ...]:
-    """Run `forward` on ones of two sets of sizes and read the results' shapes and dtypes."""
+    """Run `forward` on arrays of ones of two sets of sizes, and return the shapes and dtypes of the results."""
     symbols = sorted({symbol for kind in types if kind for symbol in symbols_of(kind.shape)})
     if len(symbols) > len(_FIRST_SIZES) or any(None in kind.shape for kind in types if kind):
         raise ValueError(f"{type(node).__name__} needs an `infer` method: its input shapes cannot be probed")

@@ -37,18 +37,18 @@ class Node(BaseModel, _Merging):
     - `forward` returns one array, or a tuple when the class declares `outputs = ("values", "indices")`.
     - `backward` asks by name for what it uses: `grad` (`grad_<output>` with several outputs), any input, `out` (or the
       output names), `needs` (a tuple of bool: which inputs need a gradient).
-    - Where the number of outputs depends on the attributes `outputs` is a property that gives their names; `backward`
+    - If the number of outputs depends on the attributes, `outputs` is a property that returns their names; `backward`
       then asks for `grads` and `outs`, tuples of all gradients and of all outputs, or for `arriving`, in which the
       gradient of an output that passes none on is None.
-    - `backward` returns one gradient for each input, in order, None where there is none. It may leave a gradient in
-      the broadcast shape: the engine sums it to the shape of the input.
-    - `random = True` says that the op draws numbers: it has an optional input `key`, which the engine supplies where a
-      file leaves it out, another key for each node and each iteration.
+    - `backward` returns one gradient for each input, in order, or None for an input without one. It may leave a
+      gradient in the broadcast shape: the engine sums it to the shape of the input.
+    - `random = True` declares that the op draws numbers: it has an optional input `key`. If a file omits it, the engine
+      supplies a different key for each node and each iteration.
     - `infer(*types)` returns the types of the results before anything runs; without one the class is probed.
-    - `merge` says how the result for all samples follows from the results for parts of them: see `ops.merging`. Without
-      one the engine follows the calls that `forward` makes.
-    - `workspace(*types)` returns the types of arrays that `forward` makes inside, where they may be larger than a few
-      times its inputs and results: their memory is counted, too. It gets types whose sizes are numbers.
+    - `merge` declares how the result for all samples follows from the results for parts of them: see `ops.merging`.
+      Without it the engine follows the calls that `forward` makes.
+    - `workspace(*types)` returns the types of intermediate arrays of `forward` that may be larger than a few times its
+      inputs and results: their memory is counted, too. It gets types whose sizes are numbers.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)

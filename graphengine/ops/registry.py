@@ -222,16 +222,16 @@ def register(
 ) -> Callable[[NodeClass], NodeClass]:
     """Register a node class under a name; used as a decorator, `@register("acme.cube")`.
 
-    `numpy` is the NumPy function that does the same as the op: a `backward` that calls it is recorded as this op. An op
-    that is replaced takes its NumPy function with it. `traits` are names of facts about the op, see `OpTrait`: with
-    them passes treat an op as they treat the shipped ones.
+    `numpy` is the equivalent NumPy function: a `backward` that calls it is recorded as this op. Replacing an op also
+    removes its NumPy function. `traits` are names of facts about the op, see `OpTrait`: with them passes treat it like
+    a shipped op.
 
     Raises
     ------
     RegistrationError
         If there is no such trait, if the class breaks the node contract, or if the name is taken by another class and
-        `replace` is false. A class that is defined again, as a notebook does when a cell is run twice, takes the place
-        of the one before.
+        `replace` is false. A class that is defined again, as when a cell of a notebook runs twice, replaces the
+        previous one.
     """
 
     def decorate(cls: NodeClass) -> NodeClass:

@@ -82,14 +82,14 @@ class ArrayType(NamedTuple):
 
     @property
     def array_dtype(self) -> np.dtype[Any]:
-        """The dtype of the array that NumPy makes of such a value."""
+        """The dtype of the array that NumPy makes of the value."""
         if isinstance(self.dtype, PythonNumber):
             return np.dtype(np.int64 if self.dtype is PythonNumber.INT else np.float64)
         return self.dtype
 
     @property
     def is_differentiable(self) -> bool:
-        """Whether gradients flow through such a value: floating-point numbers only."""
+        """Whether gradients flow through the value: only floating-point numbers have gradients."""
         return self.dtype is PythonNumber.FLOAT or (isinstance(self.dtype, np.dtype) and self.dtype.kind == "f")
 
     @property
@@ -99,7 +99,7 @@ class ArrayType(NamedTuple):
 
     @property
     def is_static(self) -> bool:
-        """Whether it is an array of which dtype and every size are known."""
+        """Whether it is an array with a known dtype and known sizes."""
         return isinstance(self.dtype, np.dtype) and self.is_sized
 
 

@@ -75,10 +75,10 @@ def score_batches(
 ) -> Iterator[Batch]:
     """Yield an Arrow record batch for each given one: the columns to `keep` and the outputs of `model`, row by row.
 
-    Inputs take the columns that `columns` name, else those that the model's own data names, else those of their names;
-    a column of lists of one length is an input with further axes. `outputs` are by default all that have a row for each
-    sample and can be computed from the columns. `keep` names columns, "all" all of them; an output with the name of one
-    is called `predicted_...`. With `row_stable` a row has the same bits in whatever batch it comes.
+    Inputs take the columns that `columns` names, else those that the model's own data names, else those with their
+    names; a column of lists of one length is an input with further axes. `outputs` are by default all that have a row
+    for each sample and can be computed from the columns. `keep` names columns, "all" all of them; an output with the
+    name of one is called `predicted_...`. With `row_stable` a row has the same bits in any batch.
 
     A row that lacks a value, has an unknown category, or fails alone has null for each output; `refusals` counts them.
     The first batch decides which columns there are, and all others have the same.
@@ -90,7 +90,7 @@ def score_batches(
     ExecutionError
         If more than a hundred rows of a batch fail.
     InputError
-        GE401 if an input of an asked output has no column.
+        GE401 if an input of a requested output has no column.
     UsageError
         GE402 if there is no such output, GE417 if one is not row-stable; GE803 without pyarrow.
     """

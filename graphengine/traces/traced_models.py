@@ -31,9 +31,9 @@ def trace(
     """Trace one evaluation of a model, and the update after it if the model declares a training.
 
     The values are those of `inputs`, or of one sample of the model's data (from 1), or of the batch of an iteration of
-    its training (from 1; default 1), whose parameters it also takes. `of` and `wrt` ask for the gradient of another
-    scalar or of other values; nothing is updated then. With `full` all numbers of large arrays are shown. The model
-    itself is not trained.
+    its training (from 1; default 1), whose parameters it also takes. `of` and `wrt` select the gradient of another
+    scalar or with respect to other values; then there is no update. With `full` all numbers of large arrays are shown.
+    The model itself is not trained.
 
     Raises
     ------

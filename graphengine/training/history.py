@@ -159,7 +159,7 @@ class Thinned:
 class History(Pictured):
     """The record of a training; iterating it yields its iterations.
 
-    `per_epoch` is the number of iterations an epoch has, `names` are the parameters that the rows record.
+    `per_epoch` is the number of iterations of an epoch, `names` are the parameters that the rows record.
     """
 
     def __init__(self, per_epoch: int = 1, names: Sequence[str] = ()) -> None:
@@ -209,12 +209,12 @@ class History(Pictured):
         return self._iterations.append
 
     def add_epoch(self, loss: float) -> None:
-        """Add a completed epoch by its mean loss; where an epoch is one iteration it is there already."""
+        """Add a completed epoch with its mean loss; an epoch of one iteration is recorded already."""
         if self._per_epoch > 1:
             self._epochs.add(loss)
 
     def add_check(self, values: dict[str, Any]) -> None:
-        """Add what a check after the last iteration found."""
+        """Add the results of a check after the last iteration."""
         self._checks.add((len(self), values))
         if values and LOG.isEnabledFor(logging.INFO):
             shown = ", ".join(f"{name} {_in_short(value)}" for name, value in values.items())
@@ -282,10 +282,10 @@ class History(Pictured):
         return f"<History: {size}, loss {self.first_loss:.6g} -> {self.last_loss:.6g}>"
 
     def to_frame(self) -> Any:
-        """The recorded iterations and checks as a frame of pandas, a column for each number, NaN where there is none.
+        """The recorded iterations and checks as a pandas data frame, a column for each number; missing ones are NaN.
 
-        A row is an iteration. What a check found has its name, or "check NAME" where another column is called so. The
-        extra `frame` installs pandas.
+        A row is an iteration. The results of a check have their own names, or "check NAME" if another column has that
+        name. The extra `frame` installs pandas.
 
         Raises
         ------
@@ -310,7 +310,7 @@ class History(Pictured):
         }
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the loss of each recorded iteration, and of each check, with matplotlib; gives its axes.
+        """Draw the loss of each recorded iteration and check with matplotlib, and return the axes.
 
         The extra `plot` installs matplotlib.
 
@@ -356,12 +356,12 @@ class History(Pictured):
 
     @property
     def first_loss(self) -> float:
-        """The loss before the first update; of batches of which no sample counts it is the next one."""
+        """The loss before the first update; batches in which no sample counts are skipped."""
         return next(self._numbers_of(self.losses), math.nan)
 
     @property
     def last_loss(self) -> float:
-        """The loss before the last update; of batches of which no sample counts it is the one before."""
+        """The loss before the last update; batches in which no sample counts are skipped."""
         return next(self._numbers_of(self.losses[::-1]), math.nan)
 
     @staticmethod

@@ -31,10 +31,10 @@ def gradient(
 ) -> Graph:
     """Return the graph that computes the gradients of a scalar.
 
-    `of` is a public output or a value; `wrt` are values (default: the trainable parameters). The result has of the
-    graph's own outputs those in `also`, and then the outputs `d_<of>/d_<wrt>`, in order, with a "_" appended where that
-    name is taken; it has only the nodes, inputs and parameters they need, and is generic in symbolic sizes. A node
-    `d_y` is the gradient of y, made of `d_y.1`, `d_y.2`, ...; a node `d_z/d_y` is the partial derivative of one node's
+    `of` is a public output or a value; `wrt` are values (default: the trainable parameters). The result has the outputs
+    of the graph that `also` names, and then the outputs `d_<of>/d_<wrt>`, in order, with a "_" appended if that name is
+    taken. It has only the nodes, inputs and parameters that they need, and is generic in symbolic sizes. A node `d_y`
+    is the gradient of y, made of `d_y.1`, `d_y.2`, ...; a node `d_z/d_y` is the partial derivative of one node's
     result.
 
     Raises
