@@ -100,14 +100,15 @@ def places(value, path=()):
 
 def mutants(content):
     """The content with each value replaced or removed, and each array and object lengthened."""
+    written = orjson.dumps(content)  # reading it again copies it ten times as fast as `copy.deepcopy`
     for path in places(content):
         value = at(content, path)
         longer = [{**value, "more": 1}] if isinstance(value, dict) else [[*value, 1]] if isinstance(value, list) else []
         for other in [*INSTEAD, *longer]:
-            changed = copy.deepcopy(content)
+            changed = orjson.loads(written)
             at(changed, path[:-1])[path[-1]] = other
             yield path, changed
-        changed = copy.deepcopy(content)
+        changed = orjson.loads(written)
         del at(changed, path[:-1])[path[-1]]
         yield path, changed
 

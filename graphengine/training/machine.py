@@ -6,6 +6,7 @@ split a product by its threads; each choice adds in another order.
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ def arithmetic(backend: str = DEFAULT_BACKEND) -> dict[str, str]:
     }
 
 
+@functools.cache  # reading what a package declares takes a millisecond
 def _with_version(package: str) -> str:
     """Return a name, such as "jax:gpu", with the version of the package that is called so, if there is one."""
     try:
