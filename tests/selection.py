@@ -22,6 +22,8 @@ SAME_BITS = {"test_same_bits"}
 """Modules that compare bits in ways of their own."""
 
 OTHERWISE = {
+    "test_all_but": "compares what is read with what was written",
+    "test_arrow_arrays": "compares what is read with what was written",
     "test_backends": "compares backends on one processor; the oldest versions run it on another one",
     "test_compile": "compares a plan with the reference on one processor, likewise",
     "test_numba_rows": "compares two backends on one processor",
@@ -30,10 +32,14 @@ OTHERWISE = {
     "test_builder": "compares a graph with the same graph, built otherwise",
     "test_copies": "compares a model with its copy",
     "test_checkpoint_files": "compares what is read with what was written",
+    "test_csv_arrow": "compares two readings of the same rows",
+    "test_csv_dialects": "compares two readings of the same rows",
     "test_data": "compares what is read with what was written",
     "test_data_files": "compares what is read with what was written",
     "test_format": "compares what is read with what was written",
     "test_one_number": "compares what several processes compute with what one does",
+    "test_merging": "compares a graph in parts with the whole on one processor, likewise",
+    "test_node_contract": "compares products of small integers, and one tangent to six digits",
     "test_number_form": "has the text of numbers that are given, not computed",
     "test_page": "compares places in a drawing",
     "test_pictures": "compares places in a drawing",
@@ -42,7 +48,10 @@ OTHERWISE = {
     "test_second_way": "compares two ways to a number on one processor",
     "test_streaming": "compares two readings of the same rows",
     "test_strict": "has the text of numbers that are given, not computed",
+    "test_tables": "compares what is read with what was written",
+    "test_typesetting": "reads formulas aloud",
     "test_versions": "compares what is read with what was written",
+    "test_warnings": "has texts of warnings; two numbers are compared to twelve digits",
     "test_weights": "compares what is read with what was written",
     "test_workers": "compares what several processes compute with what one does",
 }
