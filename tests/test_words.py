@@ -18,6 +18,7 @@ AVOIDED = {
     r"says nothing of": "does not store",
     r"of the 1 numbers": "of 1 number",
     r"for ever": "forever",
+    r"but for": "except for",
     r"misspelt": "misspelled",
     r"gradients? toward": "gradient with respect to",
 }

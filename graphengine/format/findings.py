@@ -148,7 +148,7 @@ class _Meant:
         return _possible(self._document, path, self._raw)
 
     def missing_keys(self, path: Place, missing: Iterable[Place], hint: str | None) -> Iterator[FormFinding]:
-        """The keys that are missing in an object, but for those that are there with a typo."""
+        """The keys that an object lacks, except for those that it has with a typo."""
         meant = set(self.by_unknown(path).values())
         return (_missing_key(place, hint) for place in missing if place not in meant)
 

@@ -227,7 +227,7 @@ class Recorder:
 
     @staticmethod
     def _known_shape(op: str, shape: tuple[Any, ...]) -> dict[str, Any]:
-        """The attribute `shape`; none if it has symbolic sizes, but for one that `reshape` finds itself."""
+        """The attribute `shape`; none if it has symbolic sizes, except for one that `reshape` finds."""
         symbolic = sum(isinstance(size, Symbol) for size in shape)
         if symbolic > (op == "reshape") or (symbolic and isinstance(shape, SymbolicShape)):
             return {}
