@@ -139,7 +139,7 @@ def _json_escape(char: str) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """A text of at most so many letters; of a longer one the middle is left out."""
+    """A text of at most this many letters; of a longer one the middle is left out."""
     if len(text) <= length:
         return text
     part, between = length // 2, " ... "

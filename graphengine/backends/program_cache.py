@@ -26,7 +26,7 @@ CAPACITY, MOST_GRAPHS = 32, 4
 NODES_PER_USE = 1000
 """A program of this many nodes takes about as long to compile as it saves in one use, of small arrays."""
 BYTES_PER_NODE = 2**18
-"""Values of so many bytes for each node take longer to compute than the node takes to compile."""
+"""Values of this many bytes for each node take longer to compute than the node takes to compile."""
 
 
 class ProgramCache:

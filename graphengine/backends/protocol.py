@@ -137,7 +137,7 @@ BACKENDS = {
     "numpy": "graphengine.backends.numpy.plan:NumPyBackend",
     "reference": "graphengine.backends.reference.program:ReferenceBackend",
 }
-"""Backends by name: module and class. A module is imported when its backend is asked for."""
+"""Backends by name: module and class. A module is imported when its backend is requested."""
 
 WITH_DEVICES = ("jax",)
 """Backends that take a device."""

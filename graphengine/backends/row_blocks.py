@@ -125,7 +125,7 @@ class RowBlocks:
 
 
 def _times_for(numbers: int) -> int:
-    """How many times as many rows a block has whose values are so many numbers."""
+    """How many times as many rows a block has whose values are this many numbers."""
     return next((times for times in TIMES if times * numbers <= BLOCK_NUMBERS), 1)
 
 
@@ -159,7 +159,7 @@ def _sizes_in(kind: ArrayType) -> list[int]:
 
 
 def _filled(array: Any, rows: int) -> Any:
-    """An array of so many rows: the last one fills what is left."""
+    """An array of this many rows: the last one fills what is left."""
     if len(array) == rows:
         return array
     filled = np.empty((rows, *array.shape[1:]), array.dtype)
@@ -177,7 +177,7 @@ def tile_of(rows: int, left: ArrayType, right: ArrayType) -> int:
 
 
 def has_bits_of_tiles(rows: int, left: ArrayType, right: ArrayType) -> bool:
-    """Return whether the product of so many rows has in each row the bits that the row has in a tile of a block."""
+    """Return whether the product of this many rows has in each row the bits that the row has in a tile of a block."""
     return _is_as_in_tiles(rows, *_sizes_of(left, right), left.array_dtype, right.array_dtype)
 
 

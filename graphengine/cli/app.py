@@ -224,7 +224,7 @@ def app_of(names: Iterable[str]) -> typer.Typer:
 
 
 def __getattr__(name: str) -> typer.Typer:
-    """Make the application with all commands, `app`, when it is asked for."""
+    """Make the application with all commands, `app`, when it is requested."""
     if name != "app":
         raise AttributeError(f"module 'graphengine.cli.app' has no attribute '{name}'")
     return app_of(COMMANDS)

@@ -77,7 +77,7 @@ def _flushed() -> Iterator[None]:
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """End with one line on Ctrl-C and when the output cannot be written, without a word when nobody reads it any more.
+    """End with one line on Ctrl-C and when the output cannot be written, silently when nobody reads it any more.
 
     The last is `... | head`. All that was printed is handed over before the process ends.
     """

@@ -118,7 +118,7 @@ class Batches:
     An input whose declared shape begins with a symbol takes batches of any size. An input without such an axis takes
     one sample at a time, if the data has one axis more than declared (`batch_size` must then be 1), or the same whole
     array in every batch, if it has the declared shape. With `accumulate` a batch has that many parts of `batch_size`;
-    with `shard_rows` its parts are shards of so many samples, whatever `batch_size` is.
+    with `shard_rows` its parts are shards of this many samples, whatever `batch_size` is.
 
     Raises
     ------

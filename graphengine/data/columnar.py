@@ -187,7 +187,7 @@ def _arrow(pa: Any, buffer: Any) -> tuple[Any, Iterator[Any]]:
 
 
 def sliced(batches: Iterator[Any], rows: int) -> Iterator[Any]:
-    """Yield batches of at most so many rows; one is freed before the next is decompressed."""
+    """Yield batches of at most this many rows; one is freed before the next is decompressed."""
     while (batch := next(batches, None)) is not None:
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)

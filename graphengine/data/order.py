@@ -39,11 +39,11 @@ class Order:
 
     @property
     def start(self) -> int:
-        """The first place that can still be asked for."""
+        """The first place that can still be requested."""
         return self._start
 
     def places(self, start: int, stop: int) -> Places:
-        """The samples from place `start` to `stop`; no place before `start` can be asked for afterwards."""
+        """The samples from place `start` to `stop`; no place before `start` can be requested afterwards."""
         while self._start + len(self._held) < stop:
             passed = min(start - self._start, len(self._held))
             rest = self._held[passed:]

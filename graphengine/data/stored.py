@@ -1,4 +1,4 @@
-"""Arrays that stay on disk: rows are read when they are asked for, a block at a time.
+"""Arrays that stay on disk: rows are read when they are requested, a block at a time.
 
 Rows that follow each other are read from the file. Rows in any order are gathered from a map of it, whose pages are
 given back after each block, so a training takes the memory of a few blocks however large the file is. What a stored

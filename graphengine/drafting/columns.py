@@ -17,7 +17,7 @@ MOST_CATEGORIES = 100
 FEW_VALUES = 0.1
 """A column with values in fewer of its rows is left out."""
 MOST_GUESSED = 2
-"""Different integers of a target that are taken for classes unless a kind of model is asked for."""
+"""Different integers of a target that are taken for classes unless a kind of model is requested."""
 
 
 class ColumnKind(StrEnum):

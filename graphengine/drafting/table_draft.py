@@ -35,7 +35,7 @@ class TableDraft:
     family: Family
     document: dict[str, Any]
     is_asked: bool
-    """Whether the kind of model was asked for."""
+    """Whether the kind of model was requested."""
 
     @property
     def columns(self) -> list[Role]:
@@ -141,7 +141,7 @@ def _source(path: str, found: Survey, columns: Mapping[str, Role | list[Role]]) 
 
 
 def _classes(family: Family | None, classes: bool | None) -> bool | None:
-    """Whether the target is classes, by the kind of model and by what is asked for."""
+    """Whether the target is classes, by the kind of model and by what is requested."""
     needed = _CLASSES.get(family)
     if needed is None:
         return classes

@@ -18,7 +18,7 @@ from graphengine.drafting.roles import Role, Task
 from graphengine.wording import counted, enumerated
 
 WHOLE = 4096
-"""A linear model of at most so many rows is trained on all of them at once."""
+"""A linear model of at most this many rows is trained on all of them at once."""
 UNITS = [32, 16]
 """Hidden layers of a multilayer perceptron."""
 

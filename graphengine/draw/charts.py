@@ -171,7 +171,7 @@ def legend(title: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def thinned(points: Sequence[Point], most: int = 300) -> list[Point]:
-    """At most so many points of a line, its ends included."""
+    """At most this many points of a line, its ends included."""
     if len(points) <= most:
         return list(points)
     step = (len(points) - 1) / (most - 1)

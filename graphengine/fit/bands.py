@@ -126,7 +126,7 @@ def _limits(name: str, estimate: Any, width: Any, outputs: Container[str]) -> di
 def with_bands(found: Mapping[str, Any], wanted: BandRequest, subject: BandSubject, *, asked: bool) -> dict[str, Any]:
     """Outputs, each followed by the limits of its band, `NAME_lower` and `NAME_upper`, where it has one.
 
-    An output has a band if it is of floating dtype and depends on the parameters; a scalar only if it was asked for.
+    An output has a band if it is of floating dtype and depends on the parameters; a scalar only if requested.
 
     Raises
     ------

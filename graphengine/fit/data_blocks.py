@@ -17,11 +17,11 @@ from graphengine.ir.graph import Graph, part_for
 from graphengine.transform.stages import with_part_for_each
 
 ROWS = 2**14
-"""The most rows of a block: a dozen vectors of so many numbers fit into a cache of 2 MiB."""
+"""The most rows of a block: a dozen vectors of this many numbers fit into a cache of 2 MiB."""
 
 
 class DataBlocks:
-    """The data for a value of a graph in blocks of at most so many rows, `ROWS` by default.
+    """The data for a value of a graph in blocks of at most this many rows, `ROWS` by default.
 
     There is one block where there are no more rows, or the value needs all at once. `graph` has the sizes of a block.
     """

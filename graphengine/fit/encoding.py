@@ -13,7 +13,7 @@ from graphengine.ops.numbers import encode_number
 
 PAIRS = ("covariance", "correlation")
 MOST_PAIRED = 200
-"""For so many numbers at most a file keeps the matrices of all pairs."""
+"""For this many numbers at most a file keeps the matrices of all pairs."""
 
 
 def _ends(intervals: Mapping[str, Iterable[float]]) -> dict[str, Any]:

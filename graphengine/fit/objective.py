@@ -64,7 +64,7 @@ class Objective:
         return other
 
     def blocks_for(self, value: str, most: int | None = None) -> DataBlocks:
-        """The blocks that a value is computed in, of at most so many rows, or of those that fit a cache."""
+        """The blocks that a value is computed in, of at most this many rows, or of those that fit a cache."""
         return DataBlocks(self._declared, value, self._data, most)
 
     def in_blocks(self, blocks: DataBlocks) -> Iterator[dict[str, Any]]:

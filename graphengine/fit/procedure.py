@@ -1,4 +1,4 @@
-"""A fit from beginning to end: from one start or several, with the intervals that are asked for."""
+"""A fit from beginning to end: from one start or several, with the intervals that are requested."""
 
 from __future__ import annotations
 

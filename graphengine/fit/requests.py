@@ -43,7 +43,7 @@ class Request:
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is asked for."""
+        """What is requested."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 

@@ -21,7 +21,7 @@ from graphengine.transform.directional import WEIGHTED, columns, directional, tr
 from graphengine.wording import size_text
 
 MOST_COLUMNS = 32
-"""The Jacobian of so many numbers is one program; of more, one that gives a column."""
+"""The Jacobian of this many numbers is one program; of more, one that gives a column."""
 MOST_CURVED = 100
 """Of more numbers than this, and than residuals, there are no second derivatives. The Jacobian, a gradient for each
 sample, takes a hundredth of their time, and where residuals vanish it is all that counts."""

@@ -56,7 +56,7 @@ def _unused(training: TrainingDocument) -> Iterator[Problem]:
 
 
 def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> list[Problem]:
-    """What is wrong with the values that least squares name; of one that a gap hides, nothing is said."""
+    """The errors in the values that least squares name; of one that a gap hides, nothing is said."""
     named = _named_values(options, graph)
     problems = [each for key, value in named.items() for each in _value_problems(key, value, graph, gaps)]
     if named.keys() >= {"sigma", "weights"}:
@@ -79,7 +79,7 @@ def _named_values(options: LeastSquares, graph: Graph) -> dict[str, str]:
 
 
 def _problems_of_weights(known: Mapping[str, str], graph: Graph) -> list[Problem]:
-    """What is wrong with sigma or the weights beside the residual, if both are known."""
+    """The errors in sigma or the weights beside the residual, if both are known."""
     problems: list[Problem] = []
     if "residual" in known:
         learned = differentiable_toward(graph, graph.trainable)

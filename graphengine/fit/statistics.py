@@ -112,13 +112,13 @@ class Fit:
     history : History
         The accepted steps, of the best start.
     intervals : dict of float to dict of str to Interval
-        For each level that was asked for the profile interval of each coordinate.
+        For each level that was requested the profile interval of each coordinate.
     starts : tuple of Start
         What came of each start, if there were several.
     bootstrap : Bootstrap or None
-        How the estimates scatter in fits of drawn data, if that was asked for.
+        How the estimates scatter in fits of drawn data, if that was requested.
     settings : dict of str to object
-        Of a fit of residuals what was asked for, by the keys of the solver `least_squares`: `residual`, `sigma`, ...
+        Of a fit of residuals what was requested, by the keys of the solver `least_squares`: `residual`, `sigma`, ...
     """
 
     objective: str

@@ -57,7 +57,7 @@ def completed(document: ModelDocument) -> ModelDocument:
 def sound_graph(
     document: ModelDocument, limits: Limits = DEFAULT, gaps: Gaps | None = None
 ) -> tuple[Graph, list[Problem]]:
-    """The graph of a model document as far as it is sound, and what is wrong with the rest.
+    """The graph of a model document as far as it is sound, and the errors in the rest.
 
     What the `gaps` of the document hide is not reported; what is found to be wrong is added to them.
     """
@@ -106,7 +106,7 @@ def _expansion_problems(document: ModelDocument, table: Table, limits: Limits) -
 
 
 def _inlined(resolver: Resolver, nodes: list[GraphNode], table: Table) -> tuple[Inlining | None, Collection[Problem]]:
-    """The calls of nodes, inlined, or what is wrong with them; neither if they form a cycle.
+    """The calls of nodes, inlined, or the errors in them; neither if they form a cycle.
 
     A call is a node: what forms a cycle with calls does so whatever is inside, and is reported by its own ids.
     """

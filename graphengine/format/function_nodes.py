@@ -1,4 +1,4 @@
-"""The nodes of a function for given attributes, and what is wrong with a function whatever its attributes are."""
+"""The nodes of a function for given attributes, and the errors in a function whatever its attributes are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from graphengine.ops.numbers import INEXACT, is_inexact
 
 
 def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:
-    """What is wrong with a function of the file whatever its attributes are; pointers into the file."""
+    """The errors in a function of the file whatever its attributes are; pointers into the file."""
     document = function.document
     checks = (
         declaration_problems(document, gaps),
@@ -43,7 +43,7 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
 
 
 def _body_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:
-    """What is wrong with the nodes of a function with the defaults of its attributes, and 1.0 where there is none."""
+    """The errors in the nodes of a function with the defaults of its attributes, and 1.0 where there is none."""
     document = function.document
     known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
     attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
@@ -77,7 +77,7 @@ def _default_problems(function: Function) -> Iterator[Problem]:
 def resolved_body(
     function: Function, attributes: Mapping[str, Any], table: Table, gaps: Gaps
 ) -> tuple[list[GraphNode], list[Problem]]:
-    """The nodes of a function for given attributes, and what is wrong with them; pointers into the function."""
+    """The nodes of a function for given attributes, and the errors in them; pointers into the function."""
     content = content_of(function, attributes)
     resolver = Resolver(content, callable_in(function, table), gaps, named=nameable_in(function, table))
     nodes = resolver.nodes()

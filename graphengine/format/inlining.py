@@ -107,7 +107,7 @@ class FunctionNodes(NamedTuple):
 
 
 class Inlining:
-    """The nodes of a document with all calls inlined, and what is wrong with the calls.
+    """The nodes of a document with all calls inlined, and the errors in the calls.
 
     `aliases` maps names of results that a file can use ("cell:state") to values of the graph ("cell/new_state").
     """
@@ -391,7 +391,7 @@ def _expected(where: str, function: Function, given: Mapping[str, Operand]) -> E
 def function_body(
     function: Function, omitted: tuple[int, ...], table: Table, limits: Limits
 ) -> tuple[GraphBody, list[Problem]]:
-    """The body that an op runs, of a function without the inputs at the places `omitted`, and what is wrong with it."""
+    """The body that an op runs, of a function without the inputs at the places `omitted`, and the errors in it."""
     nodes, problems = resolved_body(function, function.defaults, table, Gaps())
     given = function.signature.inputs
     absent = dict.fromkeys([given[place] for place in omitted])

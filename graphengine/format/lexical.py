@@ -66,7 +66,7 @@ class _TokenWalk:
 
 
 def lexical_findings(text: str, depth: int) -> Iterator[LexicalFinding]:
-    """What is wrong with the tokens of a text, in order; their order is not checked.
+    """The errors in the tokens of a text, in order; their order is not checked.
 
     The walk ends where arrays and objects are nested deeper than `depth`.
     """

@@ -35,7 +35,7 @@ from graphengine.ops.shapes import (
 
 @dataclass
 class Making:
-    """The parameters that the calls of a document make: the declarations in `made`, and what is wrong with them.
+    """The parameters that the calls of a document make: the declarations in `made`, and the errors in them.
 
     A parameter that the document declares under the name of one that a call would make takes its place; it must have
     the shape that the call needs.

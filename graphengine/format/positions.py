@@ -169,7 +169,7 @@ def value_at(value: Any, path: Iterable[str | int]) -> Any:
 
 
 class Lines:
-    """Line and column of offsets in a text, none before the one asked for last: lines are counted on from there."""
+    """Line and column of offsets in a text, none before the one requested last: lines are counted on from there."""
 
     def __init__(self, text: str) -> None:
         self._text, self._line, self._start, self._place = text, 1, 0, 0

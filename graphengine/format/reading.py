@@ -46,7 +46,7 @@ MOST_VERSIONS = 20
 class Source:
     """The text of a file, kept to give findings their line and column; once read, without what is wrong as text.
 
-    `problems` are what is wrong with its form; they are reported with those of the rest, of which `gaps` say what
+    `problems` are the errors in its form; they are reported with those of the rest, of which `gaps` say what
     is not known because of them. A text that nobody has seen (not `is_written`) has an order, but no lines to report.
     """
 
@@ -153,7 +153,7 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             large = size > limits.file_bytes
-            data = b"" if large else file.read(size + 1)  # as much as is asked for is allocated
+            data = b"" if large else file.read(size + 1)  # as much as is requested is allocated
             if len(data) > size:  # it grows, or is a pipe, which has no size
                 data += file.read(limits.file_bytes + 1 - len(data))
     except (OSError, ValueError) as error:
@@ -174,7 +174,7 @@ def parse_model(
 ) -> tuple[ModelDocument, Source]:
     """The document in the bytes of a model file; `name` names the file in messages.
 
-    With `salvage`, problems of form are left in `source.problems`, to be reported together with what is wrong with the
+    With `salvage`, problems of form are left in `source.problems`, to be reported together with the errors in the
     rest, and the document has only what is sound. Text that is not as a user has written it has no lines to report.
 
     Raises
@@ -318,7 +318,7 @@ def _mended(
     *,
     salvage: bool,
 ) -> DocumentType | None:
-    """The document without what is wrong with its form, which the source keeps; None if that is not wanted."""
+    """The document without the errors in its form, which the source keeps; None if that is not wanted."""
     source.problems = [*problems, *(each.problem for each in found)]
     if not salvage or len(source.problems) > MOST_REPORTED:
         return None
@@ -345,7 +345,7 @@ def _cut_out(raw: Any, problems: Iterable[Problem], found: Sequence[FormFinding]
 
 
 def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | None, ValidationError | None]:
-    """The document, or what is wrong with its form."""
+    """The document, or the errors in its form."""
     try:
         return document.model_validate(raw), None
     except ValidationError as error:

@@ -121,7 +121,7 @@ def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
 
 
 def _gap_problems(name: str, declared: Input) -> Iterator[Problem]:
-    """What is wrong with the missing values or the units of an input."""
+    """The errors in the missing values or the units of an input."""
     if declared.missing and declared.type.array_dtype.kind != "f":
         yield _missing_misfit(name, declared)
     if declared.units and (declared.categories or declared.type.array_dtype.kind not in "fi"):

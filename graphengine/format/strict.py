@@ -35,7 +35,7 @@ _CHUNK = 2**18
 
 
 class Reading(NamedTuple):
-    """A value, what is wrong with its text, and text of the same lines and columns that surely is strict JSON.
+    """A value, the errors in its text, and text of the same lines and columns that surely is strict JSON.
 
     In that text harmless parts replace wrong ones; the value is of it, and so are the places of what is in the value.
     """
@@ -60,7 +60,7 @@ def parse_json(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -
 
 
 def read_json(data: bytes, name: str | None, limits: Limits, parse: Callable[[bytes], Any] | None = None) -> Reading:
-    """The value as far as it can be understood, with what is wrong with the text.
+    """The value as far as it can be understood, with the errors in the text.
 
     `parse` is `strict_value`, or does the same in its own way.
 

@@ -109,7 +109,7 @@ def by_input(
 
 
 def listed(columns: Columns, header: Callable[[], Iterable[Any]], inputs: Mapping[str, Input]) -> Columns:
-    """Return columns with the list of what `AllBut` leaves of a header, which is asked for where it is needed.
+    """Return columns with the list of what `AllBut` leaves of a header, which is requested where it is needed.
 
     Raises
     ------

@@ -79,7 +79,7 @@ class Declaration:
 
     Data lies in `folder` and takes as much memory as `limits` say; `update_rule` replaces the file's.
 
-    `source` is where the document is written, for the places of what is wrong with its data.
+    `source` is where the document is written, for the places of the errors in its data.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class Declaration:
         return self._given_rule and self._given_rule.function
 
     def problems(self, gaps: Gaps) -> list[Problem]:
-        """What is wrong with the training section that neither its form shows nor the `gaps` of the file hide."""
+        """The errors in the training section that neither its form shows nor the `gaps` of the file hide."""
         training, given = self.document.training, self._given_rule
         if training is None:
             return given.problems({}, self._trainable_kinds(), self.graph.limits) if given else []
@@ -123,7 +123,7 @@ class Declaration:
         return [*check_problems(training, self.graph), *self._rule_problems(training.optimizer, gaps)]
 
     def _rule_problems(self, optimizer: OptimizerDocument, gaps: Gaps) -> list[Problem]:
-        """What is wrong with the update rule, unless what is missing hides that."""
+        """The errors in the update rule, unless what is missing hides that."""
         try:
             rule = self._given_rule or named_rule(optimizer.type, self.document, gaps)
         except GraphEngineError as error:
@@ -329,7 +329,7 @@ class Declaration:
     def _write_checkpoints(
         self, trainer: Trainer, folder: Path, rule: FunctionFile, seen: Mapping[str, Any], *, resume: bool
     ) -> None:
-        """Let a training write its checkpoints, and resume from one of its own if that is asked for."""
+        """Let a training write its checkpoints, and resume from one of its own if that is requested."""
         from graphengine.model.resumption import write_checkpoints
         from graphengine.training.checkpoint import identity
 

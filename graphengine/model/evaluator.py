@@ -113,7 +113,7 @@ class Evaluator:
         """Return all outputs, and the gradient that is expected if it has a program, which computes both in one pass.
 
         A gradient that nobody asks for afterwards is the last one that is computed beforehand; and no bit of the
-        outputs may depend on what was asked for before.
+        outputs may depend on what was requested before.
         """
         expected, self.expected = self.expected, None
         both = self.programs.find(("backward", *expected), inputs) if expected and self.programs.is_exact else None

@@ -14,7 +14,7 @@ from graphengine.format.files import write_bytes
 from graphengine.format.paths import confined, is_plain
 
 MOST_COPIED = 2**24
-"""A data file of at most so many bytes, 16 MiB, is copied."""
+"""A data file of at most this many bytes, 16 MiB, is copied."""
 
 
 def with_data_for(document: ModelDocument, origin: Path | None, target: Path) -> ModelDocument:

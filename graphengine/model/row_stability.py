@@ -79,7 +79,7 @@ class RowStability:
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Return the outputs with a row for each sample, and those that depend on no sample.
 
-        Of all others those that are asked for are refused.
+        Of all others those that are requested are refused.
 
         Raises
         ------

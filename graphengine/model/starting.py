@@ -31,7 +31,7 @@ def initialize(
     *,
     too_large: bool,
 ) -> Iterator[Problem]:
-    """Enter the initial values of a graph, or those `given`, and yield what is wrong with them.
+    """Enter the initial values of a graph, or those `given`, and yield the errors in them.
 
     Of a graph that is too large only the values in the file are looked at.
     """
@@ -53,7 +53,7 @@ def _tensor_files(folder: Path | None, most: int) -> TensorFiles:
 def _enter(
     values: dict[str, Any], section: str, name: str, source: Parameter | State, files: Callable[[], TensorFiles]
 ) -> Iterator[Problem]:
-    """Enter the initial value of a parameter or state, and yield what is wrong with it."""
+    """Enter the initial value of a parameter or state, and yield the errors in it."""
     try:
         if isinstance(source.value, ExternalValue):
             source = replace(source, value=files().array(source.value))

@@ -24,7 +24,7 @@ from graphengine.ops.node import Recorded
 BLOCK = 32
 """Numbers that are added one after the other in single precision."""
 LONGEST, WIDE = 256, 256
-"""Up to so many numbers are added as NumPy does it, four times as many in rows of this width, which it adds fast."""
+"""Up to this many numbers are added as NumPy does it, four times as many in rows of this width, which it adds fast."""
 PRODUCTS = 128
 """Products that BLAS adds up in single precision; more where the sums of all blocks would take too much memory."""
 LONGEST_PRODUCT = 1024
@@ -71,7 +71,7 @@ def is_single(x: Any) -> bool:
 
 
 def is_long(count: int) -> bool:
-    """Whether so many numbers of single precision are not added one after the other."""
+    """Whether this many numbers of single precision are not added one after the other."""
     return count > LONGEST
 
 

@@ -38,7 +38,7 @@ MAX_BATCHES = 24
 MAX_BYTES = 120_000
 """About how much text all frames may have together; a large model has fewer frames."""
 MAX_LOOP_STEPS = 24
-"""Of a longer loop the first and the last half of so many steps are played, and those between them stay folded."""
+"""Of a longer loop the first and the last half of this many steps are played, and those between them stay folded."""
 PLAYED = Opened(MAX_LOOP_STEPS, 0)
 
 

@@ -35,7 +35,7 @@ from graphengine.transform.step import ITERATION, LEARNING_RATE
 
 MAX_NODES = 300
 MAX_NUMBERS = 2_000
-"""Inputs, parameters and state of a model that a page computes have at most so many numbers together."""
+"""Inputs, parameters and state of a model that a page computes have at most this many numbers together."""
 MAX_WORK = 2_000_000
 """A step of a model that a page computes takes at most so many products and values; that is some tenths of a second."""
 _HOLE = re.compile(f"{HOLE}(\\(?)(\\w+)\\.(\\w+){HOLE_END}")

@@ -221,7 +221,7 @@ def _meant(model: Model, name: str, there: Sequence[str], columns: Columns) -> A
 def _possible(
     model: Model, meant: Mapping[str, Any], outputs: tuple[str, ...] | None, there: Sequence[str]
 ) -> list[str]:
-    """The outputs whose inputs have columns: those that are asked for, or all."""
+    """The outputs whose inputs have columns: those that are requested, or all."""
     needs, absent = _needs(model, outputs), _without_columns(meant, there)
     ready = [name for name, inputs in needs.items() if inputs and absent.isdisjoint(inputs)]
     fewest = _fewest(needs.values(), absent)

@@ -1,4 +1,4 @@
-"""The formula of a node, `theta * x`, and the same with numbers put in, `2 * 3`.
+"""The formula of a node, `theta * x`, and the same with numbers filled in, `2 * 3`.
 
 A formula is read from the docstring of the node class, where the one text serves the documentation and the trace. An op
 whose docstring has no formula that can be filled in is written as a call, `matmul(x, w)`.
@@ -66,7 +66,7 @@ def partial_formula(node: GraphNode, position: int) -> str | None:
 def partial_with_numbers(
     node: GraphNode, position: int, values: Sequence[ShownValue | None], result: ShownValue | None
 ) -> str | None:
-    """The same with numbers put in; None where nothing is put in, or too many numbers."""
+    """The same with numbers filled in; None where nothing is put in, or too many numbers."""
     texts = dict(zip(argument_names(node), map(_number, values), strict=True)) | {
         "z": _number(result),
         "n": _count(node, values),

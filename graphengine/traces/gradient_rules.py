@@ -1,4 +1,4 @@
-"""The rule by which a node hands a gradient on: `d_loss/d_h @ w.T`, and the same with numbers put in.
+"""The rule by which a node hands a gradient on: `d_loss/d_h @ w.T`, and the same with numbers filled in.
 
 For an op whose derivative is a matrix there is no partial derivative to show. Its docstring has the gradient instead,
 `dx = dz @ y.T`, with dz for the gradient of the result.

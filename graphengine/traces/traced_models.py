@@ -47,7 +47,7 @@ def trace(
 
 
 class Tracing(NamedTuple):
-    """An evaluation to trace: its values, and the gradient that is asked for or the iteration that it belongs to."""
+    """An evaluation to trace: its values, and the gradient that is requested or the iteration that it belongs to."""
 
     model: Model
     values: Mapping[str, Any]

@@ -24,7 +24,7 @@ class Opened(NamedTuple):
     within: int = 2
 
     def numbers(self, count: int) -> list[int]:
-        """The numbers of the steps, counted from 1, of a loop of so many steps."""
+        """The numbers of the steps, counted from 1, of a loop of this many steps."""
         if count <= self.steps:
             return [*range(1, count + 1)]
         ahead = (self.steps + 1) // 2
@@ -86,7 +86,7 @@ class Unrolled:
         return values
 
     def _state(self, number: int) -> list[Any]:
-        """The state after so many steps."""
+        """The state after this many steps."""
         if number not in self._states:
             known = max(filter(number.__gt__, self._states))
             loop, values = self._loop.between(self._starting(self._states[known]), known, number, self.count)
@@ -94,7 +94,7 @@ class Unrolled:
         return self._states[number]
 
     def _after(self, number: int) -> list[Any]:
-        """The gradients with respect to the state after so many steps."""
+        """The gradients with respect to the state after this many steps."""
         if all(each is None for each in self._arriving):
             return self._arriving[: len(self._loop.carry)]
         if number not in self._gradients:

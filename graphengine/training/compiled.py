@@ -136,7 +136,7 @@ class CompiledStep:
         self._segmented: OrderedDict[Any, CompiledStep] = OrderedDict()
 
     def for_iterations(self, iterations: int, sizes: Mapping[str, int]) -> CompiledStep:
-        """The step with the backend that a training of so many iterations on batches of these sizes has.
+        """The step with the backend that a training of this many iterations on batches of these sizes has.
 
         If its values take more memory than the limit, loops compute values again in segments.
         """

@@ -61,7 +61,7 @@ class WrittenRule(NamedTuple):
     def problems(
         self, attributes: Mapping[str, Any], kinds: Iterable[ArrayType], limits: Limits = DEFAULT
     ) -> list[Problem]:
-        """What is wrong with the rule for parameters of these types, each with its place in the file; not attributes.
+        """The errors in the rule for parameters of these types, each with its place in the file; not attributes.
 
         The rules of this package are tested for all types, and are not looked at again. Of a long rule and many types
         only the first are checked here, and the others when a training begins.
@@ -74,7 +74,7 @@ class WrittenRule(NamedTuple):
         return list(self.source.locate(found).problems) if found or self.source.problems else []
 
     def _first_found(self, attributes: Mapping[str, Any], kinds: Iterable[ArrayType], limits: Limits) -> list[Problem]:
-        """What is wrong with the rule for the first types, as many of them as are checked; pointers into the rule."""
+        """The errors in the rule for the first types, as many of them as are checked; pointers into the rule."""
         written = sum(len(each.nodes) for each in (self.function, *self.function.functions.values()))
         found: list[Problem] = []
         left = _MOST_CHECKED
@@ -180,7 +180,7 @@ def optimizer_problems(rule: FunctionFile, optimizer: OptimizerDocument, gaps: G
 
 
 def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: Gaps) -> list[Problem]:
-    """What is wrong with the attributes that an optimizer gives a rule; pointers into the model file."""
+    """The errors in the attributes that an optimizer gives a rule; pointers into the model file."""
     given = (_given_problems(rule, name, value, gaps) for name, value in attributes.items())
     problems = _first(itertools.chain.from_iterable(given))
     return problems if len(problems) > MOST_REPORTED else [*problems, *_missing_attributes(rule, attributes)]
@@ -192,7 +192,7 @@ def _first(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def _given_problems(rule: FunctionFile, name: str, value: Any, gaps: Gaps) -> Iterator[Problem]:
-    """What is wrong with an attribute that an optimizer gives."""
+    """The errors in an attribute that an optimizer gives."""
     pointer = make_pointer(("training", "optimizer", name))
     if name not in rule.attributes:
         if not gaps.hide(name, "attributes"):
@@ -219,7 +219,7 @@ def _missing_attributes(rule: FunctionFile, attributes: Container[str]) -> Itera
 def checked_graph(
     rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits = DEFAULT
 ) -> tuple[Graph | None, list[Problem]]:
-    """The graph of a rule for parameters of one type, and what is wrong with the rule; pointers into the rule."""
+    """The graph of a rule for parameters of one type, and the errors in the rule; pointers into the rule."""
     shapes = _first(_shape_problems(rule, kind, limits.array_bytes))
     checks = (_input_problems(rule), _output_problems(rule, gaps), _attribute_problems(rule, gaps))
     problems = list(itertools.chain(*map(_first, checks)))
@@ -236,7 +236,7 @@ def checked_graph(
 def _graph_of(
     rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits
 ) -> tuple[Graph, list[Problem]]:
-    """The graph of a rule whose shapes fit, and what is wrong with its nodes and the types of its outputs."""
+    """The graph of a rule whose shapes fit, and the errors in its nodes and the types of its outputs."""
     graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
     known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
     unsure = naming_others(rule.nodes, known)
@@ -267,7 +267,7 @@ def _input_faults(name: str, document: FunctionInputDocument) -> Iterator[tuple[
 
 
 def _slot_faults(name: str, document: FunctionInputDocument) -> Iterator[tuple[str, str, str | None]]:
-    """What is wrong with the initializer of what a rule keeps."""
+    """The errors in the initializer of what a rule keeps."""
     if isinstance(document.initializer, FromDataInitializer):
         yield "GE304", f"input '{name}': a rule has no rows to compute an initializer from", None
     elif not document.initializer:

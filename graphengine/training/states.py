@@ -159,7 +159,7 @@ def _faults(state: State, layout: StateLayout) -> Iterator[Fault]:
 
 
 def _stopping_faults(early: Mapping[str, Any] | None, layout: StateLayout, iteration: int) -> Iterator[Fault]:
-    """What is wrong with the state of early stopping, which is there if the training stops early."""
+    """The errors in the state of early stopping, which is there if the training stops early."""
     if (early is not None) != layout.has_early:
         yield ("early",), "the training stops early" if layout.has_early else "the training does not stop early"
     elif early:

@@ -284,7 +284,7 @@ class Stepper:
         return totals[1:]
 
     def _timed(self, groups: Iterator[tuple[float, Rounds]]) -> Iterator[tuple[float, Rounds]]:
-        """The same groups; the clock begins when the first is asked for, after all that is compiled."""
+        """The same groups; the clock begins when the first is requested, after all that is compiled."""
         self.began = time.perf_counter()
         yield from groups
 

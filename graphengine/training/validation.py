@@ -1,6 +1,6 @@
 """How good a model is while it is trained: loss and metrics on data set apart, and when they no longer improve.
 
-Checks, and checkpoints, are due after so many iterations or epochs (`Every`).
+Checks, and checkpoints, are due after this many iterations or epochs (`Every`).
 """
 
 from __future__ import annotations
@@ -121,14 +121,14 @@ def _monitor_problems(
 
 
 def _validation_problems(section: ValidationDocument, graph: Graph, *, has_validation: bool) -> Iterator[Problem]:
-    """What is wrong with the data that a section sets apart."""
+    """The errors in the data that a section sets apart."""
     if not has_validation and (section.data is None) == (section.fraction is None):
         yield Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation")
     yield from _label_problems(section, graph)
 
 
 def _label_problems(section: ValidationDocument, graph: Graph) -> Iterator[Problem]:
-    """What is wrong with the inputs that a fraction is drawn by."""
+    """The errors in the inputs that a fraction is drawn by."""
     given = without_none({"stratify": section.stratify, "group": section.group})
     for key, name in given.items():
         pointer = f"/training/validation/{key}"
@@ -154,7 +154,7 @@ def is_label(declared: Input) -> bool:
 
 
 def not_a_label(name: str, graph: Graph) -> str:
-    """Return what is wrong with an input that samples cannot be split by."""
+    """Return the errors in an input that samples cannot be split by."""
     return f"input '{name}' is {graph.types[name]}; a split is by integers or categories, one for each sample"
 
 

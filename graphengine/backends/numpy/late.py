@@ -42,7 +42,7 @@ class LatePlan:
 
     @cached_property
     def plan(self) -> Program:
-        """The plan, made when it is asked for."""
+        """The plan, made when it is requested."""
         return self._make()
 
     @property

@@ -15,7 +15,7 @@ _ASCII = re.compile(r"[^A-Za-z0-9_]")
 
 
 class Names(dict[str, str]):
-    """Identifiers by value, made when they are asked for; `taken` mean something else in the text."""
+    """Identifiers by value, made when they are requested; `taken` mean something else in the text."""
 
     def __init__(self, taken: Iterable[str], *, ascii_only: bool = False) -> None:
         self._taken, self._other = set(taken), _ASCII if ascii_only else _OTHER

@@ -39,7 +39,7 @@ def size(emit: Emitter, applied: Applied) -> str:
 
 
 def target_of(emit: Emitter, applied: Applied) -> str:
-    """Return the shape that is asked for: an attribute, or a vector."""
+    """Return the shape that is requested: an attribute, or a vector."""
     if applied.target is not None:
         return emit.vector(applied.target)
     return emit.read(applied, 1, np.int64)

@@ -304,7 +304,7 @@ def _beside(arrays: dict[str, np.ndarray[Any, Any]], wanted: ExportRequest) -> d
 
 
 def _is_external(size: int, wanted: ExportRequest) -> bool:
-    """Whether values of so many bytes lie beside the model: as the caller says, else if it cannot hold them."""
+    """Whether values of this many bytes lie beside the model: as the caller says, else if it cannot hold them."""
     if wanted.external is None:
         return size > LARGEST
     if size > LARGEST and not wanted.external:

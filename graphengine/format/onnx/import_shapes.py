@@ -62,7 +62,7 @@ def is_zero(size: Any) -> bool:
 
 
 def target_sizes(call: OnnxCall, place: int, name: str) -> Any:
-    """Return sizes that are asked for as a list of integers and symbols, or as a symbol of all of them."""
+    """Return sizes that are requested as a list of integers and symbols, or as a symbol of all of them."""
     if name in call.attributes:
         return list(call.attributes[name])
     value = call.size(place)

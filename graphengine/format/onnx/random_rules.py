@@ -106,7 +106,7 @@ def drawn_words(emit: Emitter, applied: Applied, count: str, bits: int) -> str:
 
 
 def asked(emit: Emitter, applied: Applied) -> tuple[str, str]:
-    """Return the shape that is asked for and the number of values in it."""
+    """Return the shape that is requested and the number of values in it."""
     shape = emit.vector(applied.target) if applied.target is not None else emit.read(applied, 1, np.int64)
     return shape, emit("ReduceProd", shape, keepdims=0)
 
