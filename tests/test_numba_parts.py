@@ -103,13 +103,13 @@ class Helper:
             caller.f_globals["loop"](1, team, *(caller.f_locals[name] for name in names))
             self.is_working = False
 
-    def claimed(self, team):
+    def claimed(self, member, team, count):
         if not self.is_working:
-            return claimed(team)
+            return claimed(member, team, count)
         self.left -= 1
         if self.left < 0:
-            return 10**6
-        self.parts.append(claimed(team))
+            return count
+        self.parts.append(claimed(member, team, count))
         return self.parts[-1]
 
 

@@ -15,7 +15,7 @@ from test_same_bits import FAMILIES, bits, mixed_graph
 import graphengine as ge
 from graphengine.backends.numba import groups, row_loops, row_parts
 from graphengine.backends.numba.row_loops import IS_LOCKED, RowLoop, fuse, unused
-from graphengine.backends.numba.team_words import NEXT
+from graphengine.backends.numba.team_words import CLAIMS, FIRST, LAST
 from graphengine.backends.numba.ufunc_loops import address_of
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.protocol import Rounds
@@ -54,14 +54,19 @@ def doubles(x):
     return x.astype(np.float64)
 
 
-def claimed(team):
-    team[NEXT] += 1
-    return team[NEXT] - 1
+def claimed(member, team, count):
+    """The caller claims the first parts, helpers the last ones."""
+    team[CLAIMS] += 1
+    if team[CLAIMS] > count:
+        return count
+    team[LAST if member else FIRST] += 1
+    return count - team[LAST] if member else team[FIRST] - 1
 
 
 def offered(member, team):
     """Nobody takes part, and so there is nobody to wait for."""
-    team[NEXT] = team[NEXT] if member else 0
+    if member == 0:
+        team[[CLAIMS, FIRST, LAST]] = 0
 
 
 def applied(address, x, z):

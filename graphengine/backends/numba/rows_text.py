@@ -298,8 +298,9 @@ class RowsText:
         assert self.parts is not None
         count, columns = self._parameters.count("parts", self.parts.number), list(map(self._columns, self._after))
         sums = [f"{each.name} = {_whole(each)}[part * {self._apart(each)}]" for each in columns]
-        yield from ("offered(member, team)", "part = claimed(team)", f"while part < {count}:")
-        yield from indented([*sums, *cleared, *rows, "part = claimed(team)"])
+        claim = f"part = claimed(member, team, {count})"
+        yield from ("offered(member, team)", claim, f"while part < {count}:")
+        yield from indented([*sums, *cleared, *rows, claim])
         yield "withdrawn(member, team)"
         if self._after:
             yield from self._returned_early()

@@ -13,7 +13,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from graphengine.backends.numba.team_words import CALL, ENTRY, FRAME, INSIDE, NEXT, NUMBER, YIELD
+from graphengine.backends.numba.team_words import CALL, CLAIMS, ENTRY, FIRST, FRAME, INSIDE, LAST, NUMBER, YIELD
 
 WORD, ORDER, BYTES = ir.IntType(64), "seq_cst", 8
 ENTRY_TYPE = ir.FunctionType(ir.VoidType(), [WORD, WORD])
@@ -46,13 +46,30 @@ class _Words:
 
 
 @intrinsic
-def claimed(_context: Any, team: Any) -> Any:
-    """Return a number that no other thread gets, the next one."""
+def claimed(_context: Any, member: Any, team: Any, count: Any) -> Any:
+    """Return a part that no other thread gets, `count` if none is left.
+
+    The caller takes the first ones and helpers the last ones: far apart, and in each call what their caches have.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _Words(context, builder, *signature.args, *arguments).add(NEXT, 1)
+        member, team, count = arguments
+        words, part = _Words(context, builder, signature.args[1], team), _memory(builder)
+        builder.store(count, part)
+        is_left = builder.icmp_signed("<", words.add(CLAIMS, 1), count)
+        is_caller = builder.icmp_signed("==", member, WORD(0))
+        with builder.if_then(is_left), builder.if_else(is_caller) as (caller, helper):
+            with caller:
+                builder.store(words.add(FIRST, 1), part)
+            with helper:
+                builder.store(builder.sub(builder.sub(count, WORD(1)), words.add(LAST, 1)), part)
+        return builder.load(part)
 
-    return types.int64(team), generate
+    return types.int64(member, team, count), generate
+
+
+def _memory(builder: Any) -> Any:
+    return cgutils.alloca_once(builder, WORD)  # type: ignore[no-untyped-call]
 
 
 @intrinsic
@@ -67,7 +84,8 @@ def offered(_context: Any, member: Any, team: Any) -> Any:
                 builder.store(argument, _argument(builder, frame, place))
             number = builder.add(words.load(NUMBER), WORD(1))
             words.store(NUMBER, number)
-            words.store(NEXT, WORD(0))
+            for word in (CLAIMS, FIRST, LAST):
+                words.store(word, WORD(0))
             words.store(FRAME, builder.ptrtoint(frame, WORD))
             words.store(ENTRY, builder.ptrtoint(_entry(function), WORD))
             words.store(CALL, number)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-NEXT = 0
-"""The next part of the rows."""
+CLAIMS, FIRST, LAST = 0, 1, 2
+"""How many parts of the rows are claimed, by the caller from the first one on, by helpers from the last one on."""
 CALL, NUMBER = 16, 17
 """The number of the call that is offered, 0 if there is none, and of the last one."""
 FRAME, ENTRY = 18, 19
