@@ -17,6 +17,7 @@ gc.disable()  # until all tests are collected: they make no garbage, and to look
 
 # the same examples in each run, however busy the machine is; --hypothesis-profile=default draws others
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fewer", settings.get_profile("steady"), max_examples=20)  # where others run all of them
 settings.load_profile("steady")
 
 KINDS = (READERS, INITIALIZERS, SCHEDULES, SOLVERS)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 DOCUMENTS = seeds.documents()
-quickly = settings(deadline=None, max_examples=200, derandomize=True, database=None)
+quickly = settings(deadline=None, max_examples=2 * settings.default.max_examples, derandomize=True, database=None)
 
 
 @pytest.mark.parametrize("content", seeds.whole_documents(), ids=lambda content: content["name"])

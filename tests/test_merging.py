@@ -133,7 +133,7 @@ def test_only_ops_that_work_along_the_samples_get_all_of_them_at_once():
 
 
 @pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
-@settings(deadline=None, max_examples=300, derandomize=True)
+@settings(deadline=None, max_examples=3 * settings.default.max_examples, derandomize=True)
 @given(graphs(), st.sampled_from([(1, 1, 1, 1), (2, 2), (3, 1), (1, 3), (4,)]))
 def test_a_random_graph_and_its_gradient_in_parts_are_those_of_the_whole(case, sizes):
     content, values = case

@@ -428,7 +428,7 @@ def drafted_in(folder, *arguments):
 NAMES = ["loss", "mean", "N", "numbers", "columns", "weight", "a b", "a_b", "1st", "x/y", "²", "class", "_u", "", "Ω"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings.default.max_examples // 4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True), st.integers(0, 10**6), st.booleans())
 def test_any_table_is_trained_on_or_refused_with_a_code(tmp_path, names, seed, has_classes):
     random = np.random.default_rng(seed)

@@ -26,7 +26,7 @@ PAIRS = ["add", "sub", "mul"]
 SINGLES = ["neg", "square"]
 REDUCTIONS = ["sum", "mean"]
 NUMBERS = st.floats(-2, 2, allow_subnormal=False, width=32)
-few = settings(deadline=None, max_examples=100, derandomize=True)
+few = settings(deadline=None, derandomize=True)
 
 
 def _fits(first, second):
