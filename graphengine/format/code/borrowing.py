@@ -11,7 +11,7 @@ import builtins
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -213,8 +213,7 @@ class Borrowed:
 
     def adapted(self, module: str, statement: Any) -> Any:
         """Return a copy of a statement of a module whose global names are those of the text."""
-        made = copied(statement)
-        return _Adapting(self, module, made).visit(made)
+        return _Adapting(self, module, statement).visit(copied(statement))
 
 
 def _is_module(name: str) -> bool:
@@ -352,11 +351,12 @@ class _Adapting(ast.NodeTransformer):
         return node
 
 
-def _locals_of(statement: ast.AST) -> set[str]:
+@lru_cache(maxsize=2000)
+def _locals_of(statement: ast.AST) -> frozenset[str]:
     """The names of arguments and variables of a function; what is assigned at the top of a module is global."""
     if isinstance(statement, (ast.Assign, ast.AnnAssign)):
-        return set()
-    stored = {each.id for each in found_in(ast.Name, statement) if _is_stored(each)}
+        return frozenset()
+    stored = frozenset(each.id for each in found_in(ast.Name, statement) if _is_stored(each))
     return stored.union(each.arg for each in found_in(ast.arg, statement))
 
 

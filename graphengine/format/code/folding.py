@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from types import NoneType
 from typing import Any
 
@@ -16,7 +17,13 @@ class Unborrowed(Exception):  # noqa: N818 - a reason, which becomes a finding
 
 def copied(node: Any) -> Any:
     """Return a copy of a statement, which may be changed."""
-    return ast.parse(ast.unparse(node)).body[0]
+    return ast.parse(_text_of(node)).body[0]
+
+
+@lru_cache(maxsize=2000)  # the files of many models have the same definitions
+def _text_of(node: Any) -> str:
+    """Return the text of a statement, which takes several times as long to write as to parse."""
+    return ast.unparse(node)
 
 
 def plain(node: Any) -> Any:
