@@ -32,7 +32,7 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
         declaration_problems(document, gaps),
         _output_problems(function, gaps),
         _default_problems(function),
-        cycle_problems(function),
+        cycle_problems(document),
         omission_problems(function, callable_in(function, table)),
     )
     found = [problem for check in checks for problem in itertools.islice(check, MOST_REPORTED + 1)]

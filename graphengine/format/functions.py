@@ -60,7 +60,7 @@ class Function:
         """Whether a call may omit an input, because the nodes do without it or the call makes a parameter for it."""
         return self.document.inputs[name].optional or name in self.document.parameters
 
-    @cached_property
+    @property
     def omissible(self) -> Collection[str]:
         """The inputs that are nothing at all where a call omits them."""
         declared = self.document.inputs.items()
@@ -99,7 +99,7 @@ class Function:
     @cached_property
     def places(self) -> Mapping[str, int]:
         """The index of each of its nodes."""
-        return {node["id"]: index for index, node in enumerate(self.document.nodes)}
+        return _places(self.document)
 
     @cached_property
     def uncallable(self) -> str | None:
@@ -319,6 +319,10 @@ def _ids(function: FunctionDocument) -> set[str]:
     return {node["id"] for node in function.nodes}
 
 
+def _places(function: FunctionDocument) -> dict[str, int]:
+    return {node["id"]: index for index, node in enumerate(function.nodes)}
+
+
 def _order_problems(function: FunctionDocument) -> Iterator[Problem]:
     """Inputs that a call needs after some that it may omit."""
     optional = ""
@@ -374,13 +378,13 @@ def _statistic_problems(function: FunctionDocument, name: str, gaps: Gaps) -> It
         yield Problem("GE210", message, did_you_mean(of, function.inputs, "inputs"), pointer)
 
 
-def cycle_problems(function: Function) -> Iterator[Problem]:
+def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
     """Nodes of a function that form cycles, whether it is called or not; pointers into it."""
-    document, places = function.document, function.places
-    known = {*document.inputs, *document.attributes, *document.parameters}
-    if len(places) < len(document.nodes) or not known.isdisjoint(places):
+    known = {*function.inputs, *function.attributes, *function.parameters}
+    places = _places(function)
+    if len(places) < len(function.nodes) or not known.isdisjoint(places):
         return  # a duplicate id: it is unknown which of the two is read
-    nodes = _without_instances(document.nodes)
+    nodes = _without_instances(function.nodes)
     if not _are_in_order(nodes, known):
         for problem in topologically_sorted(nodes)[1]:
             yield replace(problem, pointer=make_pointer(("nodes", places[problem.node or ""])))
@@ -402,11 +406,12 @@ def _are_in_order(nodes: Iterable[GraphNode], known: set[str]) -> bool:
 
 def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
     """Optional inputs where a node needs one: a call that omits it would leave nothing there; pointers into it."""
-    if not function.omissible:
+    omissible = function.omissible
+    if not omissible:
         return
     for index, node in enumerate(function.document.nodes):
         for name, place, given in _required_inputs(node, _needed(node["op"], table)):
-            if given in function.omissible:
+            if given in omissible:
                 message = f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given}' is optional"
                 hint = (
                     "it is only allowed for an op that takes an optional input or any number of inputs, such as add_n"
