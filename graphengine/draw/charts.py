@@ -22,6 +22,9 @@ EDGE = 0.02
 BEYOND = 1000.0
 """The same for a line that is cut off where the chart ends: far enough to keep its slope."""
 
+WIDE = "mwMW@%"
+"""Letters that take more room than others in a legend."""
+
 Point: TypeAlias = tuple[float, float]
 
 STYLE = """\
@@ -162,7 +165,8 @@ def legend(title: str, names: Sequence[str]) -> Iterator[str]:
     """The names of series in their colors, after the title: as many as there is room for, and "…" for the rest."""
     x, stop = LEFT + 7 * len(title) + 12, WIDTH - RIGHT - 54
     for series, name in enumerate(names):
-        end, room = x + round(6.4 * len(name)), 14 if series + 1 < len(names) else 0
+        wide = sum(letter in WIDE for letter in name)
+        end, room = x + round(5.8 * len(name) + 4 * wide), 14 if series + 1 < len(names) else 0
         if end + room > stop:
             yield f'<text class="tick" x="{x}" y="16">…</text>'
             return
