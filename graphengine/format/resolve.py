@@ -81,7 +81,8 @@ class Resolver:
             for name in getattr(document, section):
                 self._define(name, section)
         self._define_nodes(document.nodes)
-        self.gaps.names["nodes"].update(self._twice)
+        if self._twice:  # else it would be an empty set for each function of a file
+            self.gaps.names["nodes"].update(self._twice)
 
     def _define_nodes(self, specs: Sequence[NodeDocument]) -> None:
         """Enter the ids of the nodes and the names of their further outputs."""
