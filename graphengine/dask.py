@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from graphengine.errors import GraphEngineError, TrainingError, UsageError
@@ -30,7 +31,9 @@ Result = TypeVar("Result")
 SHARD_ROWS = 1024
 """Rows of a shard where a training with workers declares none."""
 RETRIES = 5
-"""How often a task is done again whose worker has died or been lost."""
+"""How often a task is done again that fails because a worker is lost."""
+REPEATS = 2
+"""How often a task is submitted again that Dask has given up because four workers died that had it, running or not."""
 WAITING = 15.0
 """Seconds that a scheduler may take to answer."""
 REFILL = 1.0
@@ -129,10 +132,22 @@ def in_cluster(
     """
     distributed = optional("distributed", "dask")
     with connected(address) as client:
-        places = {client.submit(work, common, task, pure=False, retries=RETRIES): task for task in tasks}
+        submitted = partial(client.submit, work, common, pure=False, retries=RETRIES)
+        left = {submitted(task): (task, REPEATS) for task in tasks}
+        coming = distributed.as_completed(list(left))
         try:
-            for future in distributed.as_completed(list(places)):
-                yield places[future], future.result()
+            for future in coming:
+                task, repeats = left.pop(future)
+                try:
+                    result = future.result()
+                except distributed.KilledWorker:
+                    if not repeats:
+                        raise
+                    again = submitted(task)
+                    left[again] = task, repeats - 1
+                    coming.add(again)
+                else:
+                    yield task, result
         except GraphEngineError:
             raise
         except Exception as error:  # whatever Dask raises when it is lost

@@ -211,6 +211,39 @@ def test_a_model_without_a_file_has_no_workers(client):
         dask.train(model, client, data={"x": [1.0], "y": [1.0]})
 
 
+@contextlib.contextmanager
+def no_failures_allowed(client):
+    """Let Dask give up a task when one worker died that had it, not four."""
+
+    def allow(count, dask_scheduler):
+        before, dask_scheduler.allowed_failures = dask_scheduler.allowed_failures, count
+        return before
+
+    before = client.run_on_scheduler(allow, 0)
+    try:
+        yield
+    finally:
+        client.run_on_scheduler(allow, before)
+
+
+def test_a_task_that_dask_gives_up_because_workers_died_is_submitted_again(client, tmp_path, monkeypatch):
+    def work(folder, task):
+        if task == 1 and not (folder / "killed").exists():
+            (folder / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return -task
+
+    def results():
+        return sorted(dask.in_cluster(work, tmp_path, [0, 1, 2], client.scheduler.address))
+
+    with no_failures_allowed(client):
+        assert results() == [(0, 0), (1, -1), (2, -2)]
+        (tmp_path / "killed").unlink()
+        monkeypatch.setattr(dask, "REPEATS", 0)
+        with pytest.raises(ge.errors.GraphEngineError, match="GE418"):
+            results()
+
+
 def test_dask_logs_nothing_while_its_errors_are_reported_here(client):
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
     levels = {name: logging.getLogger(name).level for name in names}

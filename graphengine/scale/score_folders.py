@@ -102,6 +102,7 @@ def score_folder(
         for part, result in engine(score_part, scoring, rest, lambda: _clean(rest)):
             summary.add(part, result)
             seen(summary, rows)
+        _clean(rest)  # a cluster does not report that a worker died
         return summary
     finally:
         lock.release()

@@ -26,11 +26,12 @@ from graphengine import dask
 from graphengine.model import dask_workers
 from graphengine.scale import score_parts
 from graphengine.scale.local_training import working
-from graphengine.scale.processes import in_processes
-from graphengine.scale.score_folders import score_folder
+from graphengine.scale.score_folders import by_workers, score_folder
 
 KEYS = {"shard_rows": 128, "batch_size": 700, "shuffle": True, "epochs": 12}
 """A training of the digits of 36 iterations."""
+PART_ROWS = 2000
+"""Rows of a part that is scored."""
 
 
 def children():
@@ -111,33 +112,42 @@ def on_processes(kills, chance):
 
 def scoring(kills, chance):
     """Kill processes that score a folder."""
-    score_parts.PART_ROWS = 2000
+
+    def pids():
+        return [pid for pid in children() if "spawn_main" in command_of(pid)]
+
+    return scorings(kills, chance, by_workers(2), pids)
+
+
+def scoring_on_dask(kills, chance):
+    """Kill the workers of a local cluster that score a folder."""
+    with dask.local_cluster(2) as cluster:
+
+        def engine(work, common, parts, died):
+            return dask.in_cluster(work, common, parts, cluster.scheduler_address)
+
+        def pids():
+            return sorted(filter(None, (nanny.pid for nanny in list(cluster.workers.values()))))
+
+        return scorings(kills, chance, engine, pids)
+
+
+def scorings(kills, chance, engine, pids_of):
+    """Score a folder until so many processes of `pids_of` were killed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        x = np.random.default_rng(0).integers(0, 17, (40_000, 64)).astype(float)
-        for place, rows in enumerate(np.array_split(np.arange(len(x)), 4)):
-            table = pa.table({"id": rows, **{f"x{n}": x[rows, n] for n in range(64)}})
-            pq.write_table(table, folder / f"{place}.parquet", row_group_size=2000)
-        whole = ge.load("mlp_digits")
-        whole.initialize(whole.load_data("train"))
-        whole.save(folder / "model.json")
-        model = ge.load(folder / "model.json")
-        columns = (("x", tuple(f"x{n}" for n in range(64))),)
-        work = score_parts.Scoring(str(folder / "model.json"), model.fingerprint, ("probabilities",), ("id",), columns)
-        killed = []
+        work, killed, expected, rounds = digits_in(folder), [], {}, 0
 
-        def engine(each, common, parts, died):
-            for result in in_processes(each, common, parts, 2, died=died):
-                pids = [pid for pid in children() if "spawn_main" in command_of(pid)]
-                if expected and pids and chance.random() < 0.3:
+        def killing(*asked):
+            for result in engine(*asked):
+                if expected and (pids := pids_of()) and chance.random() < 0.3:
                     kill_soon(chance.choice(pids), chance)
                     killed.append(pids)
                 yield result
 
-        expected, rounds = {}, 0
         while len(killed) < kills:
             out = folder / f"out{rounds}"
-            score_folder(work, str(folder / "?.parquet"), out, engine)
+            score_folder(work, str(folder / "?.parquet"), out, killing)
             found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.iterdir())}
             expected = expected or found
             assert found == expected, "other files"
@@ -145,7 +155,21 @@ def scoring(kills, chance):
         return f"{len(killed)} kills in {rounds - 1} runs, equal files"
 
 
-WORKS = on_processes, on_dask, scoring
+def digits_in(folder):
+    """What scores four files of digits, which are written into a folder."""
+    x = np.random.default_rng(0).integers(0, 17, (40_000, 64)).astype(float)
+    for place, rows in enumerate(np.array_split(np.arange(len(x)), 4)):
+        table = pa.table({"id": rows, **{f"x{n}": x[rows, n] for n in range(64)}})
+        pq.write_table(table, folder / f"{place}.parquet", row_group_size=PART_ROWS)
+    model = ge.load("mlp_digits")
+    model.initialize(model.load_data("train"))
+    model.save(folder / "model.json")
+    columns = (("x", tuple(f"x{n}" for n in range(64))),)
+    fingerprint = ge.load(folder / "model.json").fingerprint
+    return score_parts.Scoring(str(folder / "model.json"), fingerprint, ("probabilities",), ("id",), columns)
+
+
+WORKS = on_processes, on_dask, scoring, scoring_on_dask
 
 
 def main():
@@ -156,6 +180,7 @@ def main():
     parser.add_argument("--only", choices=[work.__name__ for work in WORKS])
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
+    score_parts.PART_ROWS = PART_ROWS
     chance, before = random.Random(arguments.seed), set(children())
     for work in [work for work in WORKS if arguments.only in (None, work.__name__)]:
         start = time.perf_counter()
