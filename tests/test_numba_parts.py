@@ -3,6 +3,7 @@
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -199,6 +200,42 @@ def test_several_threads_may_call_at_once(small_parts, two_threads):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda plan: [bits_of(plan.run(values)) for _ in range(50)], plans))
     assert all(each == expected for results in found for each in results)
+
+
+def test_callers_that_are_the_first_at_once_have_one_team(monkeypatch):
+    both = Barrier(2, timeout=60)
+
+    class Slow(Team):
+        def __init__(self, helpers):
+            both.wait()
+            super().__init__(helpers)
+
+    monkeypatch.setattr(teams, "TEAMS", {})
+    monkeypatch.setattr(teams, "Team", Slow)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(team_of, [1, 1])
+    assert one is other
+
+
+def test_an_interrupted_call_leaves_the_team_free(small_parts, two_threads):
+    """An interrupt is raised where a function in C returns: here the first one after the call has the team."""
+    graph, values = gradient_of(*NORMALIZED["rows"], "float64")
+    plan, _ = shared(graph)
+    expected, team = bits_of(plan.run(values)), team_of(1)
+
+    def interrupted(frame, event, function):
+        if event == "c_return" and team.is_free.locked():
+            raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    sys.setprofile(interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            plan.run(values)
+    finally:
+        sys.setprofile(before)
+    assert not team.is_free.locked()
+    assert bits_of(plan.run(values)) == expected
 
 
 @pytest.mark.parametrize(("rows", "numbers"), [(2, 2**20), (1024, 2**18), (3, 2**15), (10**7, 10**8), (1, 2**22)])

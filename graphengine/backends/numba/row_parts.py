@@ -88,13 +88,11 @@ class SharedLoop:
         """Run the loop; return what it returns. Who calls while the team has another call works alone."""
         count = thread_count()
         team = team_of(count - 1) if count > 1 else None
-        if team is None or not team.is_free.acquire(blocking=False):
+        if team is None or team.is_free.locked():
             return self._loop(0, new_words(), *self._constants, *operands)
-        try:
+        with team.is_free:  # not acquire and try: an interrupt between them would leave it locked
             team.wake()
             return self._loop(0, team.words, *self._constants, *self._own(operands, count))
-        finally:
-            team.is_free.release()
 
     def _own(self, operands: Sequence[Any], count: int) -> list[Any]:
         """The operands with scratch memory for some threads."""

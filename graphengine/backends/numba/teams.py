@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from threading import Lock, Thread
 from typing import Any
 
@@ -42,24 +41,35 @@ SERVE = """def serve(member, team, last, most):
 
 
 class Team:
-    """A caller and its helpers; `words` is what they share."""
+    """A caller and its helpers, which start when it first wakes them; `words` is what they share."""
 
     def __init__(self, helpers: int) -> None:
         self.words, self.is_free = new_words(), Lock()
+        self._helpers, self._has_started = helpers, False
         self._wakes: list[Any] = []
-        serve = compiled(SERVE, "serve", [*MEMBER_AND_TEAM, *[MEMBER_AND_TEAM[0]] * 2], {}, is_shared=True)
-        with suppress(RuntimeError):  # no thread can be started: the process ends, or has as many as it may
-            for member in range(1, helpers + 1):
-                wake = Lock()
-                wake.acquire()
-                Thread(target=_help, args=(serve, member, self.words, wake), daemon=True).start()
-                self._wakes.append(wake)
 
     def wake(self) -> None:
         """Let the helpers look for a call; one that has not slept yet does it once more."""
+        if not self._has_started:
+            self._start()
         for each in self._wakes:
             if each.locked():
                 each.release()
+
+    def _start(self) -> None:
+        """Start the helpers that are missing: all of them, or the rest if the user interrupted this."""
+        serve = compiled(SERVE, "serve", [*MEMBER_AND_TEAM, *[MEMBER_AND_TEAM[0]] * 2], {}, is_shared=True)
+        with suppress(RuntimeError):  # no thread can be started: the process ends, or has as many as it may
+            while len(self._wakes) < self._helpers:
+                wake = Lock()
+                wake.acquire()
+                Thread(target=_help, args=(serve, len(self._wakes) + 1, self.words, wake), daemon=True).start()
+                self._wakes.append(wake)
+        self._has_started = True
+
+
+TEAMS: dict[int, Team] = {}
+"""The teams of this process, by how many helpers they have."""
 
 
 def _help(serve: Callable[..., int], member: int, words: Any, wake: Any) -> None:
@@ -69,11 +79,10 @@ def _help(serve: Callable[..., int], member: int, words: Any, wake: Any) -> None
         last = serve(member, words, last, LOOKS)
 
 
-@cache
 def team_of(helpers: int) -> Team:
     """Return the team of this process with as many helpers, which sleep while there is no call."""
-    return Team(helpers)
+    return TEAMS.get(helpers) or TEAMS.setdefault(helpers, Team(helpers))
 
 
 if hasattr(os, "register_at_fork"):  # a forked process has no thread of its parent
-    os.register_at_fork(after_in_child=team_of.cache_clear)
+    os.register_at_fork(after_in_child=TEAMS.clear)
