@@ -1,6 +1,8 @@
 """Loops over rows in parts that threads share: the bits are those of one thread, whoever computes what."""
 
+import ctypes
 import os
+import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -12,6 +14,7 @@ from test_same_bits import bits
 
 from graphengine.backends import threads as pool
 from graphengine.backends.numba import row_loops, row_parts, teams
+from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.row_parts import (
     MOST_PARTS,
     PART,
@@ -22,9 +25,10 @@ from graphengine.backends.numba.row_parts import (
     thread_count,
 )
 from graphengine.backends.numba.team_words import CALL, INSIDE
-from graphengine.backends.numba.teams import Team, team_of
+from graphengine.backends.numba.teams import MEMBER_AND_TEAM, Team, team_of
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.one_thread import one_blas_thread
+from graphengine.ops.shapes import ArrayType
 
 pytestmark = [pytest.mark.extra("numba"), pytest.mark.usefixtures("cache_folder")]
 CASES = {
@@ -148,6 +152,36 @@ def test_a_helper_computes_parts_in_memory_of_its_own(two_threads, monkeypatch):
         if not np.isnan([each[rows_apart(each[0].nbytes)] for each in given]).any():
             return
     raise AssertionError("no helper took part in any call")
+
+
+DIVIDE = """def loop(member, team, x, z):
+    offered(member, team)
+    z[member] = x[0] / x[1]
+    while member == 0 and z[1] == 0.0:
+        yielded(team)
+    withdrawn(member, team)
+"""
+UPWARD = 0x400000 if platform.machine() in {"aarch64", "arm64"} else 0x800
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the constant is another one")
+def test_a_helper_rounds_as_its_caller_does():
+    vector = ArrayType((2,), np.dtype(np.float64))
+    loop = compiled(DIVIDE, "loop", [*MEMBER_AND_TEAM, (vector, True), (vector, False)], {}, is_shared=True)
+    team, x, z = Team(1), np.array([1.0, 3.0]), np.zeros(2)
+    x.flags.writeable = False
+
+    def called():
+        assert ctypes.CDLL(None).fesetround(UPWARD) == 0  # in this thread, which ends with the pool
+        loop(0, team.words, x, z)
+
+    team.wake()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(called)
+        while not call.done():
+            team.wake()
+    call.result()
+    assert z[0] == z[1] == np.nextafter(1 / 3, 1)
 
 
 def test_memory_of_results_is_used_again_though_threads_had_it(small_parts, two_threads):

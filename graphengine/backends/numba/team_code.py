@@ -13,11 +13,25 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from graphengine.backends.numba.team_words import CALL, CLAIMS, ENTRY, FIRST, FRAME, INSIDE, LAST, NUMBER, YIELD
+from graphengine.backends.numba.team_words import (
+    CALL,
+    CLAIMS,
+    ENTRY,
+    FIRST,
+    FRAME,
+    GET_MODES,
+    INSIDE,
+    LAST,
+    MODES,
+    NUMBER,
+    SET_MODES,
+    YIELD,
+)
 
 WORD, ORDER, BYTES = ir.IntType(64), "seq_cst", 8
 ENTRY_TYPE = ir.FunctionType(ir.VoidType(), [WORD, WORD])
 YIELD_TYPE = ir.FunctionType(ir.IntType(32), [])
+MODES_TYPE = ir.FunctionType(ir.IntType(32), [WORD.as_pointer()])
 
 
 class _Words:
@@ -88,6 +102,7 @@ def offered(_context: Any, member: Any, team: Any) -> Any:
                 words.store(word, WORD(0))
             words.store(FRAME, builder.ptrtoint(frame, WORD))
             words.store(ENTRY, builder.ptrtoint(_entry(function), WORD))
+            words.call(GET_MODES, MODES_TYPE, [words.place(MODES)])
             words.store(CALL, number)
         return context.get_dummy_value()
 
@@ -151,12 +166,17 @@ def offer(_context: Any, team: Any) -> Any:
 
 @intrinsic
 def helped(_context: Any, member: Any, team: Any, call: Any) -> Any:
-    """Take part in a call if it is still offered to a helper that is inside, for whom the caller waits."""
+    """Take part in a call if it is still offered to a helper that is inside, for whom the caller waits.
+
+    A helper computes as its caller does. Otherwise bits would depend on who computes what: a library compiled with
+    -ffast-math, or `torch.set_flush_denormal`, flushes subnormal numbers to zero in the thread that loads or calls it.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words = _Words(context, builder, signature.args[1], arguments[1])
         words.add(INSIDE, 1)
         with builder.if_then(builder.icmp_signed("==", words.load(CALL), arguments[2])):
+            words.call(SET_MODES, MODES_TYPE, [words.place(MODES)])
             words.call(ENTRY, ENTRY_TYPE, [words.load(FRAME), arguments[0]])
         words.add(INSIDE, -1)
         return context.get_dummy_value()

@@ -15,8 +15,10 @@ CALL, NUMBER = 16, 17
 """The number of the call that is offered, 0 if there is none, and of the last one."""
 FRAME, ENTRY = 18, 19
 """Where the arguments of the call are, and the function that takes part in it."""
-YIELD = 20
-"""The system's function that lets another thread run."""
+YIELD, GET_MODES, SET_MODES = 20, 21, 22
+"""Functions of the system: let another thread run, get and set how the thread computes with floating-point numbers."""
+MODES = 24
+"""How the caller rounds, and whether it flushes subnormal numbers to zero: a `fenv_t`, of 32 bytes or fewer."""
 INSIDE = 32
 """How many helpers are inside the call."""
 WORDS = 48
@@ -25,14 +27,18 @@ WORDS = 48
 def new_words() -> Any:
     """Return the words of a team that has no call."""
     words = np.zeros(WORDS, np.int64)
-    words[YIELD] = _yield_address()
+    words[YIELD : SET_MODES + 1] = _addresses()
     return words
 
 
 @cache
-def _yield_address() -> int:
+def _addresses() -> list[int]:
+    """The addresses of the system's functions."""
     if sys.platform == "win32":
-        function: Any = ctypes.windll.kernel32.SwitchToThread
+        library: Any = ctypes.cdll.ucrtbase
+        yielded: Any = ctypes.windll.kernel32.SwitchToThread
     else:
-        function = ctypes.CDLL(None).sched_yield
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+        library = ctypes.CDLL(None)
+        yielded = library.sched_yield
+    functions = [yielded, library.fegetenv, library.fesetenv]
+    return [ctypes.cast(each, ctypes.c_void_p).value or 0 for each in functions]
