@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -270,6 +271,24 @@ def test_an_interrupted_call_leaves_the_team_free(small_parts, two_threads):
         sys.setprofile(before)
     assert not team.is_free.locked()
     assert bits_of(plan.run(values)) == expected
+
+
+def test_an_interrupt_waits_until_a_loop_is_compiled(monkeypatch):
+    """Raised in one of numba's callbacks it is lost, and the process crashes."""
+    from numba.core.dispatcher import Dispatcher
+
+    found, compiling = [], Dispatcher.compile
+
+    def interrupted(loop, signature):
+        signal.raise_signal(signal.SIGINT)
+        found.append(compiling(loop, signature))
+
+    monkeypatch.setattr(Dispatcher, "compile", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        compiled("def loop(x):\n    return x\n", "loop", [(ArrayType((), np.dtype(np.float64)), False)], {})
+    assert found
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.parametrize(("rows", "numbers"), [(2, 2**20), (1024, 2**18), (3, 2**15), (10**7, 10**8), (1, 2**22)])

@@ -8,6 +8,8 @@ whatever the width of a processor's registers: LLVM makes of a vector of 8 doubl
 from __future__ import annotations
 
 import math
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -292,6 +294,25 @@ def _few_registries() -> Iterator[None]:
             del context.load_additional_registries
 
 
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Keep Ctrl-C until the end.
+
+    LLVM calls functions of Python, and what these raise is lost: then numba writes to a place that LLVM did not find.
+    """
+    handler, kept = signal.getsignal(signal.SIGINT), list[int]()
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, _: kept.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if kept:
+            signal.raise_signal(signal.SIGINT)
+
+
 def machine_code(function: Any, parameters: Sequence[tuple[ArrayType, bool]], *, cache: bool, is_shared: bool) -> Any:
     """Compile a function for parameters, each of a type and read only or not; division is NumPy's.
 
@@ -304,7 +325,7 @@ def machine_code(function: Any, parameters: Sequence[tuple[ArrayType, bool]], *,
     if made is not function:  # numba may be switched off
         if cache:
             made._cache = StoredCode(function)  # type: ignore[no-untyped-call]
-        with _few_registries() if cache else nullcontext():
+        with _interrupted_later(), _few_registries() if cache else nullcontext():
             made.compile(signature)
         made.disable_compile()
     return made
