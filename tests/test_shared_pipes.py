@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import multiprocessing
+import socket
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from graphengine.model import shared_pipes
+from graphengine.model.shard_tasks import Piped
 from graphengine.model.shared_pipes import SharedPipe
 
 DTYPES = st.sampled_from(["float64", "float32", "int64", "bool", "complex128", "U3", "datetime64[D]"])
@@ -104,3 +107,37 @@ def test_memory_that_grows_replaces_what_was_there():
     assert open_memory() == before + 2 * shared_pipes.HAS_MEMORY  # the memory of one end, as both see it
     one.close()
     other.close()
+
+
+@pytest.mark.usefixtures("has_memory")
+@pytest.mark.parametrize("timeout", [0.0, 30.0])
+def test_a_pipe_blocks_whatever_the_default_timeout_of_sockets_is(timeout):
+    socket.setdefaulttimeout(timeout)
+    try:
+        one, other = ends()
+        late = threading.Timer(0.05, lambda: other.send(other.recv() + 1))
+        one.send(np.zeros(9))
+        late.start()
+        assert content(one.recv()) == content(np.ones(9))
+        late.join()
+    finally:
+        socket.setdefaulttimeout(None)
+    one.close()
+    other.close()
+
+
+def test_the_answer_to_an_interrupted_question_is_not_that_to_the_next_one(monkeypatch):
+    def interrupted(pipe):
+        raise KeyboardInterrupt
+
+    ours, theirs = multiprocessing.Pipe()
+    piped = Piped(None, ours)
+    piped.subtotals(1)
+    theirs.send("something")
+    monkeypatch.setattr(SharedPipe, "recv", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        piped.result(1.0)
+    with pytest.raises(ConnectionAbortedError):
+        piped.subtotals(2)
+    ours.close()
+    theirs.close()

@@ -150,11 +150,8 @@ class Piped:
     """An actor on this host, asked through a pipe with the methods of Dask's own, one question at a time."""
 
     def __init__(self, actor: Any, pipe: Connection) -> None:
-        self._actor, self._pipe, self._is_asked = (
-            actor,
-            SharedPipe(pipe),
-            False,
-        )  # Dask ends an actor that nobody refers to
+        self._actor = actor  # Dask ends an actor that nobody refers to
+        self._pipe, self._is_asked = SharedPipe(pipe), False
 
     def subtotals(self, *asked: Any) -> Piped:
         """Ask for subtotals, as from an actor.
@@ -174,5 +171,6 @@ class Piped:
         """Wait so many seconds for the answer; raises as the future of an actor."""
         if not self._pipe.poll(timeout):
             raise TimeoutError
+        found = self._pipe.recv()
         self._is_asked = False
-        return opened(self._pipe.recv())
+        return opened(found)

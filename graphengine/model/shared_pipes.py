@@ -7,15 +7,27 @@ take 1.5 ms, and 0.2 ms here. The kernel frees the memory when both processes en
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
 from mmap import mmap
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler, recv_handle, send_handle
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-HAS_MEMORY = hasattr(os, "memfd_create")
+
+def _has_memory() -> bool:
+    """Whether the system has such memory, and lets this process have it."""
+    try:
+        os.close(os.memfd_create("graphengine"))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+HAS_MEMORY = _has_memory()
 ALIGNED = 64
 """Arrays begin at multiples of it."""
 
@@ -37,9 +49,9 @@ class SharedPipe:
         views = [each.raw() for each in buffers]
         sizes = [view.nbytes for view in views]
         *places, size = _places(sizes)
-        file = None if size <= len(self._written) else _memory(size)
-        if file is not None:
-            self._written = memoryview(mmap(file, size))
+        file = None
+        if size > len(self._written):
+            file, self._written = _memory(size)
         for place, view in zip(places, views, strict=True):
             self._written[place : place + view.nbytes] = view
         self._send(file, (text, sizes, size))
@@ -49,7 +61,8 @@ class SharedPipe:
         try:
             self._pipe.send((file is not None, *message))
             if file is not None:
-                send_handle(self._pipe, file, None)
+                with _as_socket(self._pipe) as own:
+                    socket.send_fds(own, [b"m"], [file])
         finally:
             if file is not None:
                 os.close(file)
@@ -58,7 +71,11 @@ class SharedPipe:
         """Wait for a value as `Connection.recv` does; raises EOFError or OSError if the other end is gone."""
         is_new, text, sizes, size = self._pipe.recv()
         if is_new:
-            file = recv_handle(self._pipe)
+            with _as_socket(self._pipe) as own:
+                _, files, _, _ = socket.recv_fds(own, 1, 1)
+            if not files:
+                raise EOFError
+            (file,) = files
             try:
                 self._read = memoryview(mmap(file, size))
             finally:
@@ -85,11 +102,23 @@ def _text_and_arrays(value: Any) -> tuple[bytes, list[Any]]:
     return text.getvalue(), buffers
 
 
-def _memory(size: int) -> int:
-    """The file of new memory."""
+@contextmanager
+def _as_socket(pipe: Connection) -> Iterator[socket.socket]:
+    """A pipe as a socket, which blocks: with the default timeout of a program, reads of the pipe itself would not."""
+    with socket.fromfd(pipe.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as own:
+        own.settimeout(None)
+        yield own
+
+
+def _memory(size: int) -> tuple[int, memoryview]:
+    """New memory, as a file and as what it has."""
     file = os.memfd_create("graphengine")
-    os.ftruncate(file, size)
-    return file
+    try:
+        os.ftruncate(file, size)
+        return file, memoryview(mmap(file, size))
+    except BaseException:
+        os.close(file)
+        raise
 
 
 def _places(sizes: Sequence[int]) -> list[int]:
