@@ -275,7 +275,7 @@ def test_strings_and_gaps_go_to_a_model_that_declares_them():
     assert np.allclose(made.predict_proba(frame).sum(axis=1), 1)
     two = kind != "m"
     assert GraphClassifier(CODED, target="kind").fit(frame[two], kind[two]).score(frame[two], kind[two]) == 1
-    with pytest.raises(ValueError, match="class 'xl'is not among the categories of the model: s, m, l"):
+    with pytest.raises(ValueError, match="class 'xl' is not among the categories of the model: s, m, l"):
         GraphClassifier(CODED, target="kind").fit(frame, kind.replace("m", "xl"))
 
 

@@ -44,7 +44,7 @@ def json_value(option: str, text: str) -> Any:
 
 
 def _problem(option: str, text: str, found: Problem) -> Problem:
-    """The errors in a VALUE, which is shown and has no lines."""
+    """The problem of a VALUE, which is shown and has no lines."""
     value = f"{option}: '{text if len(text) <= 60 else f'{text[:57]}...'}'"
     message = found.message.replace("the file", "it")
     if found.code not in ("GE102", "GE127"):

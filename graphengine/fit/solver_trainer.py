@@ -125,7 +125,7 @@ class SolverTrainer:
         return whole
 
     def fresh(self, values: Mapping[str, Any]) -> SolverTrainer:
-        """The same solver at another start, with a history and its own values; what is compiled is shared."""
+        """The same solver at another start, with its own history and values; what is compiled is shared."""
         other = copy(self)
         other.values, other.converged, other.reason = {**self.values, **values}, False, ""
         other.history = History(1, self.graph.trainable if self._recording else ())

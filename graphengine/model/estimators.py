@@ -204,7 +204,7 @@ def indices_of(classes: Array, categories: Sequence[Any]) -> list[int]:
     unknown = absent(classes.tolist(), categories)
     if unknown:
         raise ValueError(
-            f"class {unknown[0]!r}is not among the categories of the model: {', '.join(map(str, categories))}"
+            f"class {unknown[0]!r} is not among the categories of the model: {', '.join(map(str, categories))}"
         )
     return [categories.index(each) for each in classes.tolist()]
 

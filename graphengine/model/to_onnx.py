@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from graphengine.errors import UsageError
 from graphengine.format.call_paths import called_by
 from graphengine.format.canonical import canonical_text
-from graphengine.format.documents import NodeDocument
+from graphengine.format.documents import NodeDocument, references_of
 from graphengine.format.files import check_target
 from graphengine.format.functions import Function, functions_in, given_by
 from graphengine.format.onnx.emitting import OLDEST_OPSET
@@ -138,8 +138,8 @@ def _calls(model: Model) -> dict[str, CalledFunction]:
 
 def _called(spec: NodeDocument, function: Function) -> CalledFunction:
     """Return a function as a node calls it."""
-    given = spec["inputs"].values() if isinstance(spec["inputs"], dict) else spec["inputs"]
-    inputs = {str(value): name for name, value in zip(given_by(spec, function), given, strict=False)}
+    named = zip(given_by(spec, function), references_of(spec), strict=False)
+    inputs = {str(value): name for name, value in named}
     return CalledFunction(called_by(spec), function.document.description or "", inputs)
 
 

@@ -103,7 +103,7 @@ class ElementError(ValueError):
 
 
 def _element_error(value: Any) -> ElementError | None:
-    """The errors in the first element that is not a number, or not as deep or as long as the first ones are."""
+    """The error about the first element that is not a number, or not as deep or as long as the first ones are."""
     lengths = _shape(value)
     path, rows = [0], [enumerate([value])]
     while rows:

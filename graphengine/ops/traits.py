@@ -14,7 +14,7 @@ class OpTrait(StrEnum):
     POLE = "pole"
     """The value or a derivative is infinite, or not there, at a finite number."""
     LARGE_POLE = "large_pole"
-    """The same, except for large numbers only."""
+    """The same, for large numbers only."""
     FINITE = "finite"
     """No pole. Shipped ops need not say it; another op without it is taken for one that has poles."""
     POINTWISE = "pointwise"

@@ -120,7 +120,8 @@ def _fit(model: Model, film: Film) -> Gauge | None:
 def _among(points: Sequence[Point], curve: Sequence[Point]) -> list[Point]:
     """The part of a curve over the range of points: beyond it a curve may grow without bound."""
     xs = [x for x, _ in points]
-    return [(x, y) for x, y in curve if min(xs) <= x <= max(xs)]
+    low, high = min(xs), max(xs)
+    return [(x, y) for x, y in curve if low <= x <= high]
 
 
 def _landscape(model: Model, film: Film) -> Gauge | None:

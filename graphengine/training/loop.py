@@ -240,7 +240,7 @@ class Trainer:
             yield from self._run_singly(chunk)  # the rows up to the iteration that diverges
             return
         add = self.history.append
-        with paused():  # this many rows are made, and each is gone soon
+        with paused():  # many rows are made, and each is gone soon
             take, after = self._taking(only(values, self.values))
             given = zip(self.history.following(rows), rows, after, strict=True)
         for piece, found in zip(chunk.pieces, sums, strict=True):

@@ -1,6 +1,6 @@
 """How good a model is while it is trained: loss and metrics on data set apart, and when they no longer improve.
 
-Checks, and checkpoints, are due after this many iterations or epochs (`Every`).
+Checks, and checkpoints, are due after a number of iterations or epochs (`Every`).
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def is_label(declared: Input) -> bool:
 
 
 def not_a_label(name: str, graph: Graph) -> str:
-    """Return the errors in an input that samples cannot be split by."""
+    """Return why samples cannot be split by an input."""
     return f"input '{name}' is {graph.types[name]}; a split is by integers or categories, one for each sample"
 
 

@@ -122,5 +122,5 @@ def with_iteration(graph: Graph, iteration: Operand, seed: int) -> Graph:
 
 
 def _seeded(key: Node, seed: int) -> Node:
-    """What applies a key, with a seed if it has none of its own."""
+    """A node that makes a key, with this seed if it has none of its own."""
     return key.model_copy(update={"seed": seed}) if getattr(key, "seed", seed) is None else key
