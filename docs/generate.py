@@ -265,7 +265,7 @@ A backend runs graphs with known shapes. Choose one with `ge.load(path, backend=
   single precision a model that adds 40 parameters differs after 27 iterations by 7e-5 to 2e-3 from its training in
   double precision with either backend, and by up to 5e-4 between the backends; after the first iteration they differ by
   one unit in the last place.
-- **Threads**: a loop over rows that computes a million numbers and more is shared by as many threads as there are
+- **Threads**: a loop over rows that computes a million numbers or more is shared by as many threads as there are
   processors, or as `NUMBA_NUM_THREADS` says, up to 8; by one while BLAS is limited to one, as in trainings with several
   workers. A free thread takes another part of the rows, up to 64 of at least 8,192 numbers, which depend on the shape
   alone. No bit depends on the number of threads. After it has helped, a thread looks for the next loop for about 100
