@@ -1,6 +1,6 @@
 """Writes what follows from the code: `python docs/generate.py` makes docs/ops.md, the index of ops and the pictures.
 
-A picture is what a command of the tutorial with `-o NAME.svg` draws, from the files that stand in the tutorial."""
+A picture is what a command of the tutorial with `-o NAME.svg` draws, from the files that the tutorial contains."""
 
 import contextlib
 import json
@@ -171,7 +171,7 @@ ERRORS = """\
 <!-- made by docs/generate.py from graphengine/explanations.py; do not edit -->
 
 Every error has a code whose meaning never changes. `graphengine explain GE210` prints the same text. A message says
-where it is (file, line, column, JSON Pointer), what was found, and what is possible:
+where the error is (file, line, column, JSON Pointer), what was found, and what is possible:
 
     model.json:9:45: GE210: node 'loss': input 'sqq' is not defined (/nodes/1/inputs/0); did you mean 'sq'?
 

@@ -282,8 +282,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "model.forward(x=[1.0, 2.0], y=[1.0])",
     ),
     "GE406": Explanation(
-        'An input declares "categories", and a value is not among them. The message shows their number and '
-        "the places of the first ones.",
+        'An input declares "categories", and a value is not among them. The message shows how many such '
+        "values there are, and where the first ones are.",
         'Add the value to "categories", or set "unknown" to the index for all other values.',
         "model.predict(species=['setosa', 'virginia'])",
     ),

@@ -1,4 +1,4 @@
-"""Metrics: they measure how good predictions are. They are not trained on, so none of them has a gradient."""
+"""Metrics: they measure how good predictions are. They are not minimized, so none of them has a gradient."""
 
 import numpy as np
 

@@ -49,8 +49,8 @@ class Mean(Node):
 class Prod(Node):
     """Product of the values, z = x1 * ... * xn; dz/dxi = z / xi.
 
-    The derivative is the product of the other values: of those before times of those after. So derivatives of every
-    order are right for zeros, too.
+    The derivative is the product of the other values, computed as that of those before times that of those after. So
+    derivatives of every order are right for zeros, too.
     """
 
     infer = reduction
