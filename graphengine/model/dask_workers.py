@@ -93,7 +93,7 @@ class DaskWorkers:
                 except self._lost:
                     self._actors[place] = None
             answer = self._sent(request, place, first, stop)
-        raise WorkersError(f"iteration {request.iteration} has ended {MOST_LOSSES} workers")
+        raise WorkersError(f"{MOST_LOSSES} workers in a row ended while they computed iteration {request.iteration}")
 
     def _sent(self, request: ShardRequest, place: int, first: int, stop: int) -> Any:
         """The answer of an actor to come, None where its worker is lost."""

@@ -105,7 +105,7 @@ def onnx_parts(
 ) -> OnnxParts:
     """Return what `export` writes, and the values that it writes beside the file; raises as `export`."""
     if dtype not in (None, "float32"):
-        raise UsageError(f"dtype '{dtype}' cannot be exported; use 'float32' or none")
+        raise UsageError(f"dtype '{dtype}' cannot be exported; use 'float32', or omit it")
     if graph in ("step", "start"):
         model = model.copy()
         model.initialize()  # as a training begins

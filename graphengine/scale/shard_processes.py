@@ -87,7 +87,8 @@ class _Helper:
             else:
                 self._asked = None
                 return opened(found)  # type: ignore[no-any-return]
-        raise WorkersError(f"iteration {self._asked[0].iteration} has ended {MOST_LOSSES} processes")
+        iteration = self._asked[0].iteration
+        raise WorkersError(f"{MOST_LOSSES} processes in a row ended while they computed iteration {iteration}")
 
     def _start_again(self) -> None:
         self.end()
