@@ -107,7 +107,7 @@ def _charts(
 
     pair = _compared(model, fit, *named)
     if pair is None:
-        print_note("no charts: nothing says what the data are compared with (see --observed and --curve)")
+        print_note("no charts: the file does not say what to compare; name it with --observed and --curve")
         return {}
     subject = BandSubject(model.graph, model.values, as_inputs(model.graph, arrays), model.backend)
     return fit_charts(comparison(BandRequest(fit, level, "confidence"), subject, *pair), level)

@@ -26,7 +26,7 @@ def image_features(parts: Parts, pixels: str, count: int) -> str:
 
 def convolution(parts: Parts, channel: str, filters: int) -> str:
     """Add a convolution of images of one color by filters of 3 x 3 pixels."""
-    what = "patterns of 3 x 3 pixels that are looked for"
+    what = "patterns of 3 x 3 pixels to detect"
     kernels = parts.weights("filters", [filters, 1, 3, 3], what, "he_normal")
     bias = parts.weights("filter_bias", [filters], "one number for each filter")
     parts.node("maps", "conv2d", [channel, kernels, bias], "where each pattern is", padding=1)

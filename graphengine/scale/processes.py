@@ -54,7 +54,7 @@ def in_processes(
             died()
             deaths = deaths + 1 if len(pending) == before else 1
             if deaths >= MOST_DEATHS:
-                message = f"a process died {deaths} times, and no task was done in between"
+                message = f"a process died {deaths} times without completing a task"
                 hint = "use fewer workers if the memory was used up; finished parts are kept"
                 raise GraphEngineError(message, code="GE418", hint=hint) from None
 

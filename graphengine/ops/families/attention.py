@@ -114,7 +114,7 @@ def attended(node, q, k, v, mask):
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(f"queries (L, E), keys (S, E) and values (S, D) do not fit each other: shapes {shapes}")
     if node.scale is None and not isinstance(q.shape[-1], int):
-        raise ValueError(f"the size of queries must be a number where `scale` is not given, not {q.shape[-1]}")
+        raise ValueError(f"the size of queries must be a number if `scale` is not given, not {q.shape[-1]}")
     if mask is not None and mask.array_dtype.kind not in "bf":
         raise ValueError(f"a mask holds truth values or numbers to add, not {dtype_name(mask.dtype)}")
     leading = broadcast_shapes([scored(q, k, mask)[:-2], v.shape[:-2]])
