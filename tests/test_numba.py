@@ -15,6 +15,7 @@ from test_same_bits import LITERALS, bits
 from typer.testing import CliRunner
 
 import graphengine as ge
+from graphengine.backends.numba import compiling
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.protocol import Rounds, _made, backend_named
 from graphengine.cli import app as application
@@ -375,6 +376,15 @@ def test_without_a_folder_for_machine_code_loops_are_compiled_each_time(tmp_path
     model.train(epochs=3)
     assert float.fromhex(found) == float(model.parameters["theta"])
     assert blocked.read_bytes() == b""
+
+
+@WITH_NUMBA
+def test_machine_code_is_not_used_again_when_a_function_that_it_calls_changes(monkeypatch):
+    one, same = (compiling._kept("def loop(): pass", "0.61") for _ in range(2))
+    assert one == same
+    assert one is not None
+    monkeypatch.setattr(compiling, "_called", lambda: "another source")
+    assert compiling._kept("def loop(): pass", "0.61") not in (one, None)
 
 
 # ---------------------------------------------------------------- numba is an extra

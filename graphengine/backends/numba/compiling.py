@@ -1,18 +1,21 @@
 """Compiles generated text with numba and keeps the machine code in the user's cache folder.
 
-A text is a file named after its hash and the versions it is compiled with, and numba keeps the machine code beside it,
-by processor. Files are written under another name and renamed, here and by numba, so several processes may share the
-folder. The files are never read back as code: what runs is the text that was made here.
+A text is a file named after the hash of it, of the functions it calls, and of the versions it is compiled with, and
+numba keeps the machine code beside it, by processor. Files are written under another name and renamed, here and by
+numba, so several processes may share the folder. The files are never read back as code: what runs is the text that
+was made here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +58,23 @@ def compiled(
 def _kept(text: str, numba: str) -> Path | None:
     """Return the file that has the text, None if it cannot be written."""
     versions = f"{__version__} {numba} {sys.version}"
-    digest = hashlib.sha256(f"{versions}\n{text}".encode()).hexdigest()
     try:
+        digest = hashlib.sha256(f"{versions}\n{_called()}\n{text}".encode()).hexdigest()
         path = cache_folder() / "numba" / f"loop_{digest[:32]}.py"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, text)
-    except (OSError, RuntimeError):  # a full disk, a folder that is not ours, no home
+    except (OSError, RuntimeError):  # a full disk, a folder that is not ours, no home, no source
         return None
     return path
+
+
+@cache
+def _called() -> str:
+    """Return the source of the functions that texts call: between two releases it changes and the version does not."""
+    from graphengine.backends.numba import machine_code, team_code
+
+    return "".join(map(inspect.getsource, (machine_code, team_code)))
 
 
 def _write(path: Path, text: str) -> None:
