@@ -267,10 +267,10 @@ A backend runs graphs with known shapes. Choose one with `ge.load(path, backend=
   one unit in the last place.
 - **Threads**: a loop over rows that computes a million numbers or more is shared by as many threads as there are
   processors, or as `NUMBA_NUM_THREADS` says, up to 8; by one while BLAS is limited to one, as in trainings with several
-  workers. A free thread takes another part of the rows, up to 64 of at least 8,192 numbers, which depend on the shape
-  alone. No bit depends on the number of threads. After it has helped, a thread looks for the next loop for about 100
-  us, and lets threads that wait for its processor run; then it sleeps. All other loops run in one thread: another one
-  gains nothing where memory is the limit.
+  workers. A free thread takes another part of the rows, at most 64 of about 8,192 numbers or more, which depend on the
+  shape alone. No bit depends on the number of threads. After it has helped, a thread looks for the next loop for about
+  100 us, and lets threads that wait for its processor run; then it sleeps. All other loops run in one thread: another
+  one gains nothing where memory is the limit.
 - **When it compiles**: numba takes 0.3 s of processor time to start from the cache, 0.6 s without it, and 1.4 s for the
   eight loops of `models/autoencoder_digits.json`. So the first iterations run in the numpy backend, for about 0.2 s;
   the switch changes no bit. A loop that has other bits is compiled at once, so that nothing depends on time.

@@ -212,7 +212,7 @@ class _Refill:
         self._failures = 0 if "running" in known.values() else self._failures + bool(given_up)
         if given_up and self._failures > FAILURES:
             self._rests = min(2 ** (self._failures - FAILURES), LONGEST_REST)
-            LOG.warning("workers end while they start; more are started in %g s", (self._rests + 1) * REFILL)
+            LOG.warning("workers end while starting; new ones start in %g s", (self._rests + 1) * REFILL)
         for name in given_up:
             del self._cluster.workers[name]
         self._cluster.scale(self._workers)

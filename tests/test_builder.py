@@ -264,7 +264,7 @@ def test_ops_in_a_forward_take_the_complex_numbers_of_a_gradient_check():
         (
             lambda: ge.ops.pad(np.array([1, 2]), pad_width=[[1, 1]], constant_values="NaN"),
             InputError,
-            "GE301: op 'pad': dtype int64 does not have the number nan; use one that it has",
+            "GE301: op 'pad': dtype int64 cannot hold the number nan; choose another number",
         ),
         (lambda: ge.ops.sum(np.ones(3), axis=4), InputError, "GE301: op 'sum': axis 4 is out of range"),
         (lambda: ge.nn.dens, AttributeError, "did you mean 'dense'"),

@@ -310,7 +310,7 @@ def test_workers_that_cannot_start_are_tried_less_and_less_often_with_a_warning(
     for _ in range(1000):
         refill()
     assert 2 * dask.FAILURES < cluster.starts < 2 * (dask.FAILURES + 10 + 1000 / dask.LONGEST_REST)
-    assert caplog.messages[0] == "workers end while they start; more are started in 3 s"
+    assert caplog.messages[0] == "workers end while starting; new ones start in 3 s"
     caplog.clear()
     cluster.workers[0].status.name = "running"
     for _ in range(dask.LONGEST_REST + 10):

@@ -181,17 +181,17 @@ def test_an_index_that_occurs_twice_adds_twice():
         (
             {"z": ("pad", ["a"], {"pad_width": [[1, 0]], "constant_values": 0.5})},
             {"a": {"shape": [2], "dtype": "int64"}},
-            "dtype int64 does not have the number 0.5",
+            "dtype int64 cannot hold the number 0.5",
         ),
         (
             {"z": ("pad", ["a"], {"pad_width": [[1, 0]], "constant_values": "NaN"})},
             {"a": {"shape": [2], "dtype": "uint8"}},
-            "dtype uint8 does not have the number nan",
+            "dtype uint8 cannot hold the number nan",
         ),
         (
             {"z": ("unfold", ["a"], {"kernel_size": [2], "fill": 1e300})},
             {"a": {"shape": ["N", 1, 3], "dtype": "float32"}},
-            "dtype float32 does not have the number 1e+300",
+            "dtype float32 cannot hold the number 1e+300",
         ),
         ({"z": ("split_like", ["a", "b"], {"parts": 2})}, {"a": [2], "b": [2]}, "(2,) has no 2 parts of shapes (2,)"),
         ({"z": ("split_like", ["a", "b", "b"], {"parts": 2})}, {"a": [3], "b": [2]}, "no 2 parts of shapes (2,), (2,)"),

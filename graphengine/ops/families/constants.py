@@ -78,7 +78,7 @@ def represented(value, dtype):
     with np.errstate(over="ignore", invalid="ignore"):
         z = np.asarray(number).astype(dtype)[()]
     if np.isfinite(z) != np.isfinite(number) or (dtype.kind != "f" and z != number):
-        raise ValueError(f"dtype {dtype} does not have the number {number}; use one that it has, or a wider dtype")
+        raise ValueError(f"dtype {dtype} cannot hold the number {number}; choose another number or a wider dtype")
     return z
 
 
