@@ -171,7 +171,7 @@ def test_an_index_that_occurs_twice_adds_twice():
         ({"z": ("layer_norm", ["a", "b"])}, {"a": [1, 3], "b": [2, 3]}, "shapes (2, 3) do not broadcast to (1, 3)"),
         ({"z": ("squeeze", ["a"], {"axis": 0})}, {"a": ["N"]}, "not of size 1"),
         ({"z": ("pad", ["a"], {"pad_width": [[1, 1]]})}, {"a": [2, 2]}, "a pair for each of 2 axes"),
-        ({"z": ("pad", ["a"], {"pad_width": [[1, 0]], "mode": "wrap"})}, {"a": [0]}, "holds nothing to fill a margin"),
+        ({"z": ("pad", ["a"], {"pad_width": [[1, 0]], "mode": "wrap"})}, {"a": [0]}, "has no values to fill a margin"),
         (
             {"z": ("pad", ["a"], {"pad_width": [[1, 0]], "mode": "edge", "constant_values": 1.0})},
             {"a": [2]},

@@ -199,7 +199,7 @@ def test_a_start_that_is_not_finite_is_reported_and_the_others_count():
     assert fit.parameters["p"] == pytest.approx(np.e, rel=1e-9)
     lost = fit.starts[0]
     assert (lost.loss, lost.converged, lost.minimum) == (np.inf, False, 0)
-    assert "no solver can begin here" in lost.reason
+    assert "no solver can start here" in lost.reason
 
 
 def test_no_start_at_all_is_an_error():

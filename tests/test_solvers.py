@@ -471,7 +471,7 @@ def test_a_solver_gives_each_step_when_it_is_made_and_may_be_left(method):
 
 def test_what_goes_wrong_in_a_solver_is_raised_where_it_is_iterated():
     model = make({"q": ("log", ["p"])}, {"loss": "q"}, parameters={"p": -1.0})
-    with pytest.raises(ge.errors.DivergenceError, match="no solver can begin here"):
+    with pytest.raises(ge.errors.DivergenceError, match="no solver can start here"):
         next(model.iterate({}, loss="loss", optimizer={"type": "lbfgs"}))
 
 
