@@ -10,7 +10,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-from test_numba_rows import FUNCTIONS, NORMALIZED, assert_close, claimed, fused, gradient_of, interpreted, offered
+from test_numba_rows import FUNCTIONS, NORMALIZED, assert_close, claimed, fused, gradient_of, interpreted, offer_call
 from test_same_bits import bits
 
 from graphengine.backends import threads as pool
@@ -86,7 +86,7 @@ def test_bits_do_not_depend_on_who_computes_which_part(op, shapes, dtype, small_
     found = []
     for most in (0, 1, 10**6):
         helper = Helper(most)
-        for name in ("offered", "claimed"):
+        for name in ("offer_call", "claimed"):
             monkeypatch.setitem(FUNCTIONS, name, getattr(helper, name))
         plan, _ = shared(graph)
         found.append(bits_of(plan.run(values)))
@@ -100,8 +100,8 @@ class Helper:
     def __init__(self, most):
         self.most, self.parts, self.is_working = most, [], False
 
-    def offered(self, member, team):
-        offered(member, team)
+    def offer_call(self, member, team):
+        offer_call(member, team)
         if member == 0:
             caller = sys._getframe(1)
             names = caller.f_code.co_varnames[2 : caller.f_code.co_argcount]
@@ -156,11 +156,11 @@ def test_a_helper_computes_parts_in_memory_of_its_own(two_threads, monkeypatch):
 
 
 DIVIDE = """def loop(member, team, x, z):
-    offered(member, team)
+    offer_call(member, team)
     z[member] = x[0] / x[1]
     while member == 0 and z[1] == 0.0:
-        yielded(team)
-    withdrawn(member, team)
+        yield_processor(team)
+    withdraw_call(member, team)
 """
 UPWARD = 0x400000 if platform.machine() in {"aarch64", "arm64"} else 0x800
 

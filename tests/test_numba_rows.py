@@ -63,7 +63,7 @@ def claimed(member, team, count):
     return count - team[LAST] if member else team[FIRST] - 1
 
 
-def offered(member, team):
+def offer_call(member, team):
     """Nobody takes part, and so there is nobody to wait for."""
     if member == 0:
         team[[CLAIMS, FIRST, LAST]] = 0
@@ -82,8 +82,8 @@ FUNCTIONS = {
     "products": lambda x, y, start: start + in_lanes(doubles(x) * doubles(y), added, np.float64(0)),
     "highest": lambda x, start: larger(start, in_lanes(doubles(x), larger, -math.inf)),
     "claimed": claimed,
-    "offered": offered,
-    "withdrawn": lambda member, team: None,
+    "offer_call": offer_call,
+    "withdraw_call": lambda member, team: None,
     "lowest": lambda x, start: smaller(start, in_lanes(doubles(x), smaller, math.inf)),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ def shape_labels(graph: Graph) -> Labeled:
 
 def above_and_below(panels: Sequence[Sequence[tuple[Any, Any]]]) -> tuple[list[list[Any]], list[list[Any]]]:
     """What is above and what is below each wire of each panel, apart from each other."""
-    above = [list(map(itemgetter(0), panel)) for panel in panels]
-    return above, [list(map(itemgetter(1), panel)) for panel in panels]
+    above = [[label for label, _ in panel] for panel in panels]
+    return above, [[label for _, label in panel] for panel in panels]
 
 
 def texts_of(labeled: Labeled) -> Callable[[Link], Iterable[str]]:

@@ -12,7 +12,7 @@ from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, operands_of, reachable, topologically_sorted
-from graphengine.mappings import absent, present
+from graphengine.mappings import present
 from graphengine.ops.shapes import ArrayType, Shape, shape_text
 
 
@@ -97,8 +97,7 @@ class _Followed:
 
     def __init__(self, statistics: list[Statistic], graph: Graph) -> None:
         own = {each.name: each.value for each in statistics}
-        late = absent((*graph.trainable, *graph.state), own)
-        self.late = dict(zip(late, late, strict=True))
+        self.late = {name: name for name in (*graph.trainable, *graph.state) if name not in own}
         self.in_rows = {name for name, each in graph.inputs.items() if _lies_in_rows(each.type)}
         self.names = {*graph.inputs, *self.late}
         for node in _in_order(graph, own):

@@ -29,7 +29,7 @@ from graphengine.ir.declarations import misfit
 from graphengine.ir.graph_bodies import ExpectedOperands, GraphBody
 from graphengine.ir.nodes import GraphNode, Operand, operand_types, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
-from graphengine.mappings import with_renamed, without, without_none
+from graphengine.mappings import with_renamed, without_none
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
 
@@ -400,7 +400,7 @@ def function_body(
     inner = Inlining(content_of(function, function.defaults), nodes, {**table, **scope}, limits)
     problems += [*inner.problems, *_key_problems(inner.nodes), *_maker_problems(inner.makers)]
     results = with_renamed(function.document.outputs, inner.aliases)
-    names = without(dict(zip(given, given, strict=True)), absent)
+    names = {name: name for name in given if name not in absent}
     expected = [_expected("", function, names), *inner.expected]
     return GraphBody(function.name, names, topologically_sorted(inner.nodes)[0], results, expected), problems
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,31 +50,19 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
     NaN that an input declares for missing values is none, nor what is NaN because of it, unless an output is.
     """
     gaps: dict[str, None] = {}
-    begun = chain(_begun_sources(graph, values, gaps), _begun_nodes(graph, values, gaps))
-    found = next(begun, None)
-    if found or gaps.keys().isdisjoint(graph.outputs.values()):
-        return found
-    first = next(iter(gaps))
-    return _of_source(graph, first, values[first])
-
-
-def _begun_sources(graph: Graph, values: Mapping[str, Any], gaps: dict[str, None]) -> Iterator[NonFinite]:
-    """The sources that are not finite; those that only lack values are added to `gaps`."""
     for name in _not_finite(graph.sources, values):
-        if _is_gap(graph, name, values[name]):
-            gaps[name] = None
-        else:
-            yield _of_source(graph, name, values[name])
-
-
-def _begun_nodes(graph: Graph, values: Mapping[str, Any], gaps: dict[str, None]) -> Iterator[NonFinite]:
-    """The results that are not finite, and not because of `gaps`, which those that are so are added to."""
+        if not _is_gap(graph, name, values[name]):
+            return _of_source(graph, name, values[name])
+        gaps[name] = None
     for node in graph.nodes:
         for name in _not_finite(node.outputs, values):
             if gaps.keys().isdisjoint(node.references) or not _only_nan(values[name]):
-                yield _of_node(graph, node, name, values)
-            else:
-                gaps[name] = None
+                return _of_node(graph, node, name, values)
+            gaps[name] = None
+    if gaps.keys().isdisjoint(graph.outputs.values()):
+        return None
+    first = next(iter(gaps))
+    return _of_source(graph, first, values[first])
 
 
 def _not_finite(names: Iterable[str], values: Mapping[str, Any]) -> list[str]:

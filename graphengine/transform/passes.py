@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +60,7 @@ def expansion(recorder: Recorder, node: GraphNode, types: Types, kinds: Types) -
     results = as_tuple(sample.returned)
     if _gives_itself(sample.nodes, node) or not _as_inferred(results, kinds):
         return None
-    return sample.template(list(map(attrgetter("name"), results)), [_numbered] * len(sample.nodes))
+    return sample.template([each.name for each in results], [_numbered] * len(sample.nodes))
 
 
 def _gives_itself(recorded: Sequence[GraphNode], node: GraphNode) -> bool:

@@ -141,8 +141,10 @@ def _sum_rule(block: int) -> Rule:
         equation: str = node.node.equation  # type: ignore[attr-defined]
         terms, result = labels_of(equation, list(map(len, shapes)))  # type: ignore[no-untyped-call]
         sized = dict(zip("".join(terms), chain.from_iterable(shapes), strict=True))
-        samples = next((label for label in result if _counts_samples(sized[label], block)), "")
-        lacking = [place for place, term in enumerate(terms) if samples not in term]  # '' is in each term
+        samples = next((label for label in result if _counts_samples(sized[label], block)), None)
+        if samples is None:
+            return None
+        lacking = [place for place, term in enumerate(terms) if samples not in term]
         if not lacking:
             return None
         factors = list(node.inputs)

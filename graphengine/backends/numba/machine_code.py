@@ -25,7 +25,14 @@ from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
-from graphengine.backends.numba.team_code import claimed, helped, offer, offered, withdrawn, yielded
+from graphengine.backends.numba.team_code import (
+    claimed,
+    help_with,
+    offer_call,
+    offered_call,
+    withdraw_call,
+    yield_processor,
+)
 from graphengine.ops.shapes import ArrayType
 
 WIDTH, VECTORS = 8, 4
@@ -239,11 +246,11 @@ TEXT_FUNCTIONS = {
     "lowest": lowest,
     "flat": flat,
     "claimed": claimed,
-    "offered": offered,
-    "withdrawn": withdrawn,
-    "offer": offer,
-    "helped": helped,
-    "yielded": yielded,
+    "offer_call": offer_call,
+    "withdraw_call": withdraw_call,
+    "offered_call": offered_call,
+    "help_with": help_with,
+    "yield_processor": yield_processor,
 }
 """What the texts of loops call beside the C library."""
 

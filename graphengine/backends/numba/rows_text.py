@@ -299,9 +299,9 @@ class RowsText:
         count, columns = self._parameters.count("parts", self.parts.number), list(map(self._columns, self._after))
         sums = [f"{each.name} = {_whole(each)}[part * {self._apart(each)}]" for each in columns]
         claim = f"part = claimed(member, team, {count})"
-        yield from ("offered(member, team)", claim, f"while part < {count}:")
+        yield from ("offer_call(member, team)", claim, f"while part < {count}:")
         yield from indented([*sums, *cleared, *rows, claim])
-        yield "withdrawn(member, team)"
+        yield "withdraw_call(member, team)"
         if self._after:
             yield from self._returned_early()
             for each, member in zip(columns, self._after, strict=True):

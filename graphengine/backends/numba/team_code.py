@@ -87,7 +87,7 @@ def _memory(builder: Any) -> Any:
 
 
 @intrinsic
-def offered(_context: Any, member: Any, team: Any) -> Any:
+def offer_call(_context: Any, member: Any, team: Any) -> Any:
     """Offer the call of the function that this is part of, whose first parameter is `member`, if that is 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -134,7 +134,7 @@ def _entry(function: Any) -> Any:
 
 
 @intrinsic
-def withdrawn(_context: Any, member: Any, team: Any) -> Any:
+def withdraw_call(_context: Any, member: Any, team: Any) -> Any:
     """Offer the call of member 0 no longer, and wait until no helper is inside it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -155,7 +155,7 @@ def withdrawn(_context: Any, member: Any, team: Any) -> Any:
 
 
 @intrinsic
-def offer(_context: Any, team: Any) -> Any:
+def offered_call(_context: Any, team: Any) -> Any:
     """Return the number of the call that is offered, 0 if there is none."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -165,7 +165,7 @@ def offer(_context: Any, team: Any) -> Any:
 
 
 @intrinsic
-def helped(_context: Any, member: Any, team: Any, call: Any) -> Any:
+def help_with(_context: Any, member: Any, team: Any, call: Any) -> Any:
     """Take part in a call if it is still offered to a helper that is inside, for whom the caller waits.
 
     A helper computes as its caller does. Otherwise bits would depend on who computes what: a library compiled with
@@ -185,7 +185,7 @@ def helped(_context: Any, member: Any, team: Any, call: Any) -> Any:
 
 
 @intrinsic
-def yielded(_context: Any, team: Any) -> Any:
+def yield_processor(_context: Any, team: Any) -> Any:
     """Let another thread run, if there is one that waits for a processor."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

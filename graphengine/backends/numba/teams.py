@@ -27,12 +27,12 @@ LOOKS = 256
 SERVE = """def serve(member, team, last, most):
     looks = 0
     while looks < most:
-        call = offer(team)
+        call = offered_call(team)
         if call == 0 or call == last:
             looks += 1
-            yielded(team)
+            yield_processor(team)
         else:
-            helped(member, team, call)
+            help_with(member, team, call)
             last = call
             looks = 0
     return last
