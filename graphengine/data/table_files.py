@@ -120,7 +120,7 @@ def parquet_parts(blocks: Iterable[Rows]) -> Iterator[bytes]:
 
 
 def batch_parts(batches: Iterable[Any], metadata: Callable[[], Mapping[str, str]]) -> Iterator[bytes]:
-    """Yield a Parquet file of record batches of Arrow; `metadata` is requested at the end.
+    """Yield a Parquet file of record batches of Arrow; `metadata` is called at the end.
 
     Batches are put together to groups of `GROUP_ROWS` rows or `GROUP_BYTES` bytes, or more.
     """

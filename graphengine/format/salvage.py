@@ -44,7 +44,7 @@ class Gaps:
         self._around = around
 
     def alone(self, name: str) -> Gaps:
-        """The gaps of a function of the file, taken as its own file that has the other functions, too."""
+        """The gaps of a function of the file, read like a file that has the other functions, too."""
         alone, inner = Gaps(), self.within[name]
         alone.names.update({**inner.names, "functions": self.names["functions"]})
         alone.open, alone.within = inner.open | (self.open & {"functions", "opset_imports"}), self.within

@@ -50,7 +50,7 @@ def load(
     what fits a pattern of `freeze` such as "encoder.*".
 
     `head` is the name of a value that becomes the output instead of what follows it. With `classes` a dense layer of
-    so many classes follows, with the loss and a training section; with `targets` one of this many numbers.
+    that many classes follows, with the loss and a training section; with `targets` one of that many numbers.
 
     `fixed` has values of inputs that become constants, such as a shape; `sizes` has numbers for symbolic sizes.
 

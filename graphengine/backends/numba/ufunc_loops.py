@@ -31,7 +31,7 @@ class _Structure(ctypes.Structure):
     ]
 
     def describes(self, ufunc: np.ufunc) -> bool:
-        """Whether it has what Python says about a ufunc of one operand."""
+        """Whether it agrees with the attributes of a ufunc of one operand."""
         counts = (self.nin, self.nout, self.nargs, self.ntypes)
         has_name = counts == (1, 1, 2, ufunc.ntypes) and self.name == ufunc.__name__.encode()
         return has_name and self._has_types(ufunc.types)

@@ -1,4 +1,4 @@
-"""Definitions borrowed from this package for their own text: functions, classes and constants with what they need.
+"""Definitions copied into a text that runs without this package: functions, classes, constants, what they need.
 
 An op is written once, in its class. So a text that computes without this package has the source of what it calls,
 without annotations and without what only a recording needs. Names that two modules have are made different.

@@ -91,7 +91,7 @@ def _graph(
 
 
 def _description(proto: Any) -> str | None:
-    """Return what the file says of its graph, or else of itself."""
+    """Return the description of the graph in the file, or else that of the file."""
     return proto.graph.doc_string or proto.doc_string or None
 
 

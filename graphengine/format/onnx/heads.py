@@ -14,7 +14,7 @@ from graphengine.ops.shapes import shape_text
 
 
 def with_head(found: Imported, classes: int | None, targets: int | None) -> Imported:
-    """Return a model whose one output is followed by a dense layer of so many classes, or numbers.
+    """Return a model whose one output is followed by a dense layer of that many classes, or numbers.
 
     Raises
     ------

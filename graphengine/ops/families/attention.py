@@ -1,4 +1,4 @@
-"""Attention and embedding, the parts of transformers."""
+"""Attention and embedding, as transformers have them."""
 
 import numpy as np
 
