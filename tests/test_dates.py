@@ -132,6 +132,12 @@ def test_a_csv_file_may_have_a_format_of_its_own_which_an_error_names(tmp_path):
         model(tmp_path, data={**data, "date_format": "%d%d"})
 
 
+def test_days_without_a_year_are_in_january_1900_as_strptime_has_them(tmp_path):
+    (tmp_path / "d.csv").write_text("time\n28 12:30\n29 00:00\n")
+    found = model(tmp_path, data={"type": "csv", "path": "d.csv", "date_format": "%d %H:%M"}).load_data("d")["time"]
+    assert found.tolist() == since(["1900-01-28T12:30", "1900-01-29"], "D").tolist()
+
+
 def test_a_number_is_no_date_in_a_csv_file_and_one_in_a_call(tmp_path):
     (tmp_path / "d.csv").write_text("time\n20240229\n")
     with pytest.raises(ge.errors.DataError, match="'20240229' is not an ISO 8601 date"):

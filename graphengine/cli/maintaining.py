@@ -68,7 +68,7 @@ def doctor(output_format: OutputFormat = Format.text) -> None:
 
     packages = _packages()
     found: dict[str, dict[str, Any]] = {
-        "versions": {"graphengine": __version__, "python": platform.python_version(), **packages.pop("")},
+        "versions": {"graphengine": __version__, "python": platform.python_version(), **packages.pop("", {})},
         "system": {"platform": platform.platform(), "processor": platform.machine()},
         "extras": dict(sorted(packages.items())),
         "blas": {each.pop("library"): each for each in _blas()},
@@ -89,14 +89,22 @@ def _line(value: str | dict[str, Any]) -> str:
 
 def _packages() -> dict[str, dict[str, str]]:
     """The installed versions of required packages by extra; those that are always required have the name ''."""
-    from importlib import metadata
-
     found: dict[str, dict[str, str]] = {}
-    for requirement in metadata.requires("graphengine") or ():
+    for requirement in _requirements():
         named = REQUIREMENT.fullmatch(requirement)
         if named:
             found.setdefault(named[2] or "", {})[named[1]] = _version(named[1])
     return found
+
+
+def _requirements() -> list[str]:
+    """What this package requires; nothing if it runs from a folder and is not installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.requires("graphengine") or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _version(package: str) -> str:

@@ -52,7 +52,8 @@ def make_streams_forgiving() -> None:
     """Print what the terminal's encoding does not have as an escape, and into nothing where a stream was closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(nothing, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 (to the end)
         stream = getattr(sys, name)
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

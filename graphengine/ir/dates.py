@@ -27,6 +27,9 @@ _NAMED_DAYS = ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
 FORMATS = tuple(day + time for day in (*_DAYS, *_NAMED_DAYS) for time in ("", " %H:%M", " %H:%M:%S"))
 """Formats that dates often have besides that of ISO 8601; of several that fit, the first counts."""
 
+YEARS = ("%Y", "%y", "%G", "%c", "%x", "%D")
+"""Codes of `strptime` for what has a year."""
+
 Dates = np.ndarray[Any, Any]
 """An array of datetime64."""
 
@@ -79,10 +82,16 @@ def parsed(text: str, date_format: str | None) -> datetime.datetime:
 
 
 def _formatted_date(text: str, date_format: str) -> datetime.datetime:
+    prefix, year = ("1900|", "%Y|") if _lacks_year(date_format) else ("", "")
     try:
-        return datetime.datetime.strptime(text, date_format)
+        return datetime.datetime.strptime(prefix + text, year + date_format)
     except (ValueError, re.error):
         raise ValueError(f"{text!r} is not a date of the format {date_format!r}") from None
+
+
+def _lacks_year(date_format: str) -> bool:
+    """Whether a format has a day and no year: Python assumes 1900, warns since 3.13, and may refuse it from 3.15 on."""
+    return "%d" in date_format and not any(code in date_format for code in YEARS)
 
 
 def _iso_date(text: str) -> datetime.datetime:
