@@ -326,6 +326,7 @@ def forked(work):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # of jax, where another test has imported it
 def test_a_forked_process_has_threads_of_its_own(small_parts, two_threads):
     assert pool.threads(2).submit(sum, [1, 2]).result() == 3
     assert forked(lambda: pool.threads(2).submit(sum, [40, 2]).result(timeout=30)) == 42
