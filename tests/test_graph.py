@@ -10,8 +10,12 @@ import numpy as np
 import orjson
 import pytest
 from documents import codes_of, document, linreg, model, node, problem_of, problems_of, training
+from hypothesis import given
+from hypothesis import strategies as st
 
 import graphengine as ge
+from graphengine.ir.nodes import GraphNode, topologically_sorted
+from graphengine.ops.families.arithmetic import AddN
 
 
 def names(graph):
@@ -245,6 +249,16 @@ def test_nodes_come_behind_what_they_read_in_any_order_of_the_file():
         again = ge.Model.from_dict(content)
         assert names(again.graph) == names(first.graph)
         assert again.fingerprint == first.fingerprint
+
+
+@given(st.lists(st.sets(st.integers(-5, 1), max_size=2), min_size=2, max_size=12))
+def test_a_chain_is_sorted_as_networkx_sorts_it(further):
+    """A chain with further edges, from its first node, and from its last one, which networkx sorts."""
+    ids, nodes = [f"n{index * 7 % 13}" for index in range(len(further))], []
+    for index, steps in enumerate(further):
+        reads = [ids[index + step] for step in steps if 0 <= index + step < len(ids)]
+        nodes.append(GraphNode(ids[index], "add_n", AddN(), ("x", *ids[max(index - 1, 0) : index], *reads)))
+    assert topologically_sorted(nodes) == topologically_sorted(nodes[::-1])
 
 
 def test_a_graph_summary_counts_its_parts():

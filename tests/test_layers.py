@@ -279,7 +279,7 @@ UNCALLED = " ".join(
     ("command", "heavy"),
     [
         ("--help", "numpy pydantic networkx rich importlib.metadata"),
-        ("run models/linreg.json", f"numpy.ma rich scipy pandas pyarrow concurrent.futures {UNCALLED}"),
+        ("run models/linreg.json", f"networkx numpy.ma rich scipy pandas pyarrow concurrent.futures {UNCALLED}"),
     ],
 )
 def test_a_command_does_not_import(command, heavy):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -136,6 +137,8 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[
     Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
     the nodes on a short cycle of each group of nodes that form cycles.
     """
+    if _is_chain(nodes):
+        return [*nodes], []
     from graphengine.ir import toposort  # networkx is the slowest import of all, needed only here
 
     nodes = sorted(nodes, key=itemgetter(0))
@@ -145,6 +148,13 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[
     return (
         [nodes[index] for index in order],
         [_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles],
+    )
+
+
+def _is_chain(nodes: list[GraphNode]) -> bool:
+    """Whether each node reads the one before it, and none a later one: they have no other order."""
+    return all(before[0] in node[3] for before, node in pairwise(nodes)) and all(
+        max(read, default=-1) < index for index, read in enumerate(_reads(nodes))
     )
 
 
