@@ -14,12 +14,13 @@ import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
 from graphengine.format.documents import ParameterDocument
 from graphengine.format.initializers import initial_value
-from graphengine.ir.declarations import Parameter, array_type
+from graphengine.ir.declarations import Parameter
 from graphengine.ir.memory import may_grow, memory_of
 from graphengine.limits import Limits
 from graphengine.model.gradcheck import graph_checks
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import array_type
 from graphengine.traces.trace import trace_graph
 from graphengine.transform.own_backward import gradient_bound
 

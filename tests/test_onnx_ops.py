@@ -10,10 +10,11 @@ from scipy import special
 from selection import missing
 
 import graphengine as ge
-from graphengine.ir.declarations import Input, array_type
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import array_type
 
 pytestmark = pytest.mark.extra("onnx", "onnxruntime")
 if not missing(["onnx", "onnxruntime"]):

@@ -16,8 +16,8 @@ from graphengine.format.functions import Application, FunctionCall, Table, funct
 from graphengine.format.references import dangling_references, loss_problems, table_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import Gaps
-from graphengine.ir.declarations import Parameter, types_of
-from graphengine.ir.graph import Graph
+from graphengine.ir.declarations import Parameter
+from graphengine.ir.graph import Graph, types_of
 from graphengine.ir.memory import memory_problem, steps_problem
 from graphengine.ir.nodes import GraphNode, infer_types, topologically_sorted
 from graphengine.ir.origins import enclosing

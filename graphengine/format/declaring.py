@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from graphengine.format.documents import InputDocument, ModelDocument, ParameterDocument, StateDocument
-from graphengine.ir.declarations import Input, Parameter, State, array_type
-from graphengine.ops.shapes import ArrayType
+from graphengine.ir.declarations import Input, Parameter, State
+from graphengine.ops.shapes import ArrayType, array_type
 
 
 def type_of(declared: InputDocument | ParameterDocument | StateDocument, document: ModelDocument) -> ArrayType:

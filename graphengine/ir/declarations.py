@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from graphengine.mappings import without_none
-from graphengine.ops.shapes import ArrayType, Shape, Size, dtype_name, mismatch, size_value
+from graphengine.ops.shapes import ArrayType, Shape, dtype_name, mismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,6 @@ class Input:
     missing: bool = False
     units: str | None = None
     storage: str | None = None
-
-    def sized(self, sizes: Mapping[str, int]) -> Input:
-        """The input with numbers for its symbolic sizes."""
-        shape = tuple([size_value(size, sizes) or 0 for size in self.type.shape])
-        return replace(self, type=self.type._replace(shape=shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +94,9 @@ class State:
 Source: TypeAlias = Input | Parameter | State
 
 
-def types_of(*sections: Mapping[str, Input] | Mapping[str, Parameter] | Mapping[str, State]) -> dict[str, ArrayType]:
-    """Return the types of all declared values by name."""
-    return {name: source.type for section in sections for name, source in section.items()}
-
-
 def plain_inputs(kinds: Mapping[str, ArrayType]) -> dict[str, Input]:
     """Return inputs of these types, of which nothing else is declared."""
     return {name: Input(kind) for name, kind in kinds.items()}
-
-
-def array_type(shape: Iterable[Size], dtype: Any = "float64") -> ArrayType:
-    """Return the type of an array: its sizes (integers, or text such as "N" and "2*N") and its dtype."""
-    return ArrayType(tuple(shape), np.dtype(dtype))
 
 
 class Expected(NamedTuple):

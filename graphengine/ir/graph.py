@@ -6,6 +6,7 @@ One class serves the model's graph, its gradient and its training step. It knows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from typing import Any
 
 from graphengine import hooks
 from graphengine.errors import InvalidModelError, UsageError, did_you_mean
-from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
+from graphengine.ir.declarations import Input, Parameter, Source, State
 from graphengine.ir.nodes import GraphNode, Origin, infer_types, reachable, reached, results_of, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.mappings import only, picked
@@ -148,7 +149,8 @@ class Graph(Pictured):
             return self
         graph = object.__new__(type(self))
         vars(graph).update(vars(self))
-        graph.inputs = MappingProxyType({name: source.sized(sizes) for name, source in self.inputs.items()})
+        inputs = {name: replace(each, type=each.type.sized(sizes)) for name, each in self.inputs.items()}
+        graph.inputs = MappingProxyType(inputs)
         graph.types = MappingProxyType(graph._infer())
         return graph
 
@@ -195,6 +197,11 @@ class Graph(Pictured):
         if problems:
             raise InvalidModelError(problems)
         return types
+
+
+def types_of(*sections: Mapping[str, Input] | Mapping[str, Parameter] | Mapping[str, State]) -> dict[str, ArrayType]:
+    """The types of all declared values by name."""
+    return {name: source.type for section in sections for name, source in section.items()}
 
 
 def names_of(asked: str | Iterable[str]) -> list[str]:

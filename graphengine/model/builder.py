@@ -18,7 +18,6 @@ from graphengine.format.inlining import function_body
 from graphengine.format.reading import as_json, parse_model
 from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_model, encode_array
-from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
@@ -30,7 +29,7 @@ from graphengine.nn.shipped import call_graph, check_attributes, form_of
 from graphengine.ops.calling import OpFunction, split
 from graphengine.ops.node import Node
 from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, domain_of
-from graphengine.ops.shapes import ArrayType, Size
+from graphengine.ops.shapes import ArrayType, Size, array_type
 
 Json = dict[str, Any]
 

@@ -74,7 +74,7 @@ def _is_left_out(source: Parameter | State, *, too_large: bool) -> bool:
 
 
 def _out_of_bounds(name: str, source: Parameter | State, value: Any) -> Iterator[Problem]:
-    wrong = source.outside(value) if isinstance(source, Parameter) else None
+    wrong = source.outside(value) if isinstance(source, Parameter) and source.bounds else None
     if wrong:
         what = "initializer" if source.value is None else "value"
         yield Problem("GE112", f"parameter '{name}': {wrong}", None, make_pointer(("parameters", name, what)))

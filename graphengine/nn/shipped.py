@@ -17,12 +17,11 @@ from graphengine.errors import InputError, did_you_mean
 from graphengine.format.building import build_graph
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocument, InputDocument, ModelDocument
 from graphengine.format.functions import DOMAINS, Function, shipped_functions
-from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
 from graphengine.mappings import only, without_none
 from graphengine.ops.calling import as_operands, attribute_problems, split
 from graphengine.ops.registry import CORE, OPSET_VERSION
-from graphengine.ops.shapes import ArrayType, dtype_name
+from graphengine.ops.shapes import ArrayType, array_type, dtype_name
 
 Functions = Mapping[str, FunctionDocument]
 

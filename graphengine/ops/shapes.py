@@ -102,9 +102,18 @@ class ArrayType(NamedTuple):
         """Whether it is an array with a known dtype and known sizes."""
         return isinstance(self.dtype, np.dtype) and self.is_sized
 
+    def sized(self, sizes: Mapping[str, int]) -> ArrayType:
+        """The type with numbers for symbolic sizes, 0 for one that `sizes` lacks."""
+        return self._replace(shape=tuple([size_value(size, sizes) or 0 for size in self.shape]))
+
 
 PYTHON_NUMBERS: dict[type, ArrayType] = {int: ArrayType((), PythonNumber.INT), float: ArrayType((), PythonNumber.FLOAT)}
 """The types of Python numbers, by class."""
+
+
+def array_type(shape: Iterable[Size], dtype: Any = "float64") -> ArrayType:
+    """The type of an array: its sizes (integers, or text such as "N" and "2*N") and its dtype."""
+    return ArrayType(tuple(shape), np.dtype(dtype))
 
 
 def dtype_name(dtype: DType) -> str:

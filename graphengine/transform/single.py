@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphengine.ir.declarations import types_of
-from graphengine.ir.graph import Graph
+from graphengine.ir.graph import Graph, types_of
 from graphengine.ir.nodes import GraphNode, Operand, infer, operand_types, results_of
 from graphengine.mappings import only, with_renamed
 from graphengine.ops.inference import elementwise

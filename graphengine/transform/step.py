@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphengine.errors import InvalidModelError, Problem
-from graphengine.ir.declarations import Input, State, array_type, types_of
-from graphengine.ir.graph import Graph
+from graphengine.ir.declarations import Input, State
+from graphengine.ir.graph import Graph, types_of
 from graphengine.ir.nodes import Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.inference import as_tuple
-from graphengine.ops.shapes import ArrayType
+from graphengine.ops.shapes import ArrayType, array_type
 from graphengine.transform.gradient import filled, pruned, record_backward
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.packing import UNPACKED, Packing

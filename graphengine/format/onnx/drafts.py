@@ -16,7 +16,6 @@ import numpy as np
 from graphengine.errors import InvalidModelError
 from graphengine.extras import optional
 from graphengine.format.narrow import Storage
-from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand, operands_of, reachable
 from graphengine.ir.recording import Recorder, Symbol
@@ -24,7 +23,7 @@ from graphengine.mappings import present
 from graphengine.ops.families.shaping import quotient
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import encode_number
-from graphengine.ops.shapes import ArrayType, PythonNumber, product
+from graphengine.ops.shapes import ArrayType, PythonNumber, array_type, product
 
 WEAK = {
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "clip"),
