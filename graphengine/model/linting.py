@@ -14,7 +14,6 @@ from graphengine.data.readers import InlineData
 from graphengine.errors import GraphEngineError, ModelWarning, Problem, make_pointer
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.ir.crosswise import crosswise
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, bytes_of, memory_of
 from graphengine.ir.nodes import GraphNode, operands_of, reachable, reached
@@ -43,8 +42,11 @@ Check = Callable[[LintSubject], Iterator[Problem]]
 def crossing(subject: LintSubject) -> Iterator[Problem]:
     """GE901: operands that broadcast to all pairs, where a loss, a metric or a scalar output adds those up."""
     training, graph = subject.document.training, subject.graph
-    declared = [training.loss, *training.metrics.values()] if training else []
-    return crosswise(graph, [*graph.outputs.values(), *map(graph.value_name, declared)])
+    if any(len(kind.shape) > 1 for kind in graph.types.values()):  # all pairs have two axes
+        from graphengine.ir.crosswise import crosswise
+
+        declared = [training.loss, *training.metrics.values()] if training else []
+        yield from crosswise(graph, [*graph.outputs.values(), *map(graph.value_name, declared)])
 
 
 def unreached(subject: LintSubject) -> Iterator[Problem]:
