@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graphengine.errors import MOST_REPORTED, Problem, make_pointer, require_none
 from graphengine.format.call_paths import origin_in
-from graphengine.format.declaring import inputs_of, parameters_of, state_of
-from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.functions import Application, FunctionCall, Table, functions_in, unsound_functions
+from graphengine.format.documents import (
+    InputDocument,
+    ModelDocument,
+    ParameterDocument,
+    StateDocument,
+)
+from graphengine.format.functions import Table, functions_in
 from graphengine.format.references import dangling_references, loss_problems, table_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import Gaps
-from graphengine.ir.declarations import Parameter
+from graphengine.ir.declarations import Input, Parameter, State
 from graphengine.ir.graph import Graph, types_of
 from graphengine.ir.memory import memory_problem, steps_problem
 from graphengine.ir.nodes import GraphNode, infer_types, topologically_sorted
 from graphengine.ir.origins import enclosing
 from graphengine.limits import DEFAULT, Limits
 from graphengine.mappings import without
-from graphengine.ops.shapes import ArrayType
+from graphengine.ops.registry import CORE
+from graphengine.ops.shapes import ArrayType, array_type
 from graphengine.transform.mode import with_keys
 
 if TYPE_CHECKING:
@@ -62,8 +67,9 @@ def sound_graph(
     What the `gaps` of the document hide is not reported; what is found to be wrong is added to them.
     """
     gaps = Gaps() if gaps is None else gaps
-    table = functions_in(document)
-    expansion = _expansion_problems(document, table, limits)
+    may_call = document.functions or document.opset_imports.keys() != {CORE}
+    table = functions_in(document) if may_call else {}
+    expansion = _expansion_problems(document, table, limits) if table else []
     gaps.calls = bool(expansion)
     resolver = Resolver(document, table, gaps, limits)
     nodes, unknown = resolver.nodes(), resolver.unknown
@@ -71,7 +77,9 @@ def sound_graph(
     problems = [*resolver.problems, *dangling]
     inlining = None
     if table:
-        nodes, calling, inlining, found = _with_calls(resolver, nodes, table, expansion)
+        from graphengine.format.function_calls import with_calls
+
+        nodes, calling, inlining, found = with_calls(resolver, nodes, table, expansion)
         unknown, problems = [*unknown, *calling], [*problems, *found]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
     problems += [*with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
@@ -83,78 +91,11 @@ def sound_graph(
     return graph, problems
 
 
-def _with_calls(
-    resolver: Resolver, nodes: list[GraphNode], table: Table, expansion: list[Problem]
-) -> tuple[list[GraphNode], list[GraphNode], Inlining | None, list[Problem]]:
-    """The nodes that are known, those that call what is wrong, the inlining of the other calls, and what is wrong."""
-    wrong, broken = _in_functions(resolver.document, table, resolver.gaps)
-    problems = [*wrong, *expansion]
-    nodes, calling = _apart(nodes, table.keys() if expansion else unsound_functions(table, broken))
-    if not any(map(_run_by, nodes)):
-        return nodes, calling, None, problems
-    inlining, found = _inlined(resolver, nodes, table)
-    nodes, rest = (nodes, []) if inlining else _apart(nodes, table.keys())
-    return nodes, [*calling, *rest], inlining, [*problems, *found]
-
-
 def _expansion_problems(document: ModelDocument, table: Table, limits: Limits) -> list[Problem]:
-    if not table:
-        return []
+    """Functions that would become too large a graph."""
     from graphengine.format.expansion import expansion_problems
 
     return list(expansion_problems(document, table, limits))
-
-
-def _inlined(resolver: Resolver, nodes: list[GraphNode], table: Table) -> tuple[Inlining | None, Collection[Problem]]:
-    """The calls of nodes, inlined, or the errors in them; neither if they form a cycle.
-
-    A call is a node: what forms a cycle with calls does so whatever is inside, and is reported by its own ids.
-    """
-    if len(topologically_sorted(nodes)[0]) < len(nodes):
-        return None, ()
-    from graphengine.format.inlining import Inlining
-
-    inlining = Inlining(resolver.document, nodes, table, resolver.limits)
-    found = inlining.problems or list(inlining.doubled(resolver.values))
-    return None if found else inlining, found
-
-
-def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[list[Problem], set[str]]:
-    """What is wrong in the functions of the file, and which of them cannot be called.
-
-    Where there is more than is reported, the functions that were not looked at are taken for wrong.
-    """
-    from graphengine.format.function_nodes import function_problems
-
-    problems: list[Problem] = []
-    broken = set(gaps.names["functions"])
-    for name in _own(document):
-        found = () if len(problems) > MOST_REPORTED else function_problems(table[name], table, gaps.within[name])
-        problems += found
-        if found or len(problems) > MOST_REPORTED:
-            broken.add(name)
-    return problems, broken
-
-
-def _run_by(node: GraphNode) -> list[str]:
-    """The names of the functions that a node calls or runs."""
-    what: Any = node.node
-    if not isinstance(what, FunctionCall | Application):
-        return []
-    return [each.name for each in what.functions.values()]
-
-
-def _apart(nodes: list[GraphNode], names: Set[str]) -> tuple[list[GraphNode], list[GraphNode]]:
-    """The nodes that call no function of these names, and those that do: they give nothing that is known."""
-    if not names:
-        return nodes, []
-    kept, calling = [], []
-    for node in nodes:
-        if names.isdisjoint(_run_by(node)):
-            kept.append(node)
-        else:
-            calling.append(node._replace(node=UNKNOWN))
-    return kept, calling
 
 
 def _typed(
@@ -238,22 +179,53 @@ def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:
     return document.model_copy(update={section: without(getattr(document, section), names) for section in sections})
 
 
-def _named(node: NodeDocument) -> Iterator[str]:
-    """What the attributes of a node may name."""
-    return (value for value in node.get("attributes", {}).values() if isinstance(value, str))
+def inputs_of(document: ModelDocument) -> dict[str, Input]:
+    """Return the inputs that a document declares."""
+    return {name: _input(each, document) for name, each in document.inputs.items()}
 
 
-def _own(document: ModelDocument) -> Iterator[str]:
-    """The functions of the file except for a mere update rule, which is reported where the optimizer is checked."""
-    rule = document.training.optimizer.type if document.training else None
-    called = _named_in(document)
-    return (name for name in document.functions if name != rule or name in called)
+def _input(declared: InputDocument, document: ModelDocument) -> Input:
+    return Input(
+        type_of(declared, document),
+        declared.description,
+        None if declared.categories is None else tuple(declared.categories),
+        None if isinstance(declared.unknown, str) else declared.unknown,
+        declared.missing == "nan",
+        declared.units,
+        declared.storage,
+    )
 
 
-def _named_in(document: ModelDocument) -> set[str]:
-    """What the nodes of a file and of its functions call, or may name."""
-    bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
-    return {name for node in itertools.chain(*bodies) for name in (node["op"], *_named(node))}
+def parameters_of(document: ModelDocument) -> dict[str, Parameter]:
+    """Return the parameters that a document declares."""
+    return {
+        name: Parameter(
+            type_of(each, document),
+            each.initializer,
+            each.value,
+            each.trainable,
+            each.learning_rate_multiplier,
+            each.weight_decay_multiplier,
+            None if each.bounds is None else (each.bounds[0], each.bounds[1]),
+            each.scale,
+            each.description,
+            each.storage,
+        )
+        for name, each in document.parameters.items()
+    }
+
+
+def state_of(document: ModelDocument) -> dict[str, State]:
+    """Return the state that a document declares."""
+    return {
+        name: State(type_of(each, document), each.initializer, each.update, each.value, each.description)
+        for name, each in document.state.items()
+    }
+
+
+def type_of(declared: InputDocument | ParameterDocument | StateDocument, document: ModelDocument) -> ArrayType:
+    """Return the type that a declaration in a file gives a value."""
+    return array_type(declared.shape, declared.dtype or document.dtype)
 
 
 def with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:

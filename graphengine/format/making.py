@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphengine.errors import Problem, make_pointer
-from graphengine.format.declaring import type_of
 from graphengine.format.documents import ModelDocument, ParameterDocument
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
@@ -25,6 +24,7 @@ from graphengine.ops.shapes import (
     Size,
     SizeError,
     are_integers,
+    array_type,
     factors,
     is_symbol,
     product,
@@ -86,7 +86,7 @@ class Making:
             of = frame.given[declared.initializer.of]
             changes["initializer"] = declared.initializer.model_copy(update={"of": of})
         self.made[ident] = declared.model_copy(update=changes)
-        types[ident] = type_of(self.made[ident], self.document)
+        types[ident] = array_type(shape, declared.dtype or self.document.dtype)
 
     def _check(self, frame: CallFrame, name: str, types: Mapping[str, ArrayType]) -> None:
         """Compare a parameter of the document with the one that a call would make."""
