@@ -1,4 +1,8 @@
-"""From a document to a graph: names get their meaning, calls of functions become nodes, random ops get keys."""
+"""From a document to a graph: names get their meaning, calls of functions become nodes, random ops get keys.
+
+What a document says outside the nodes is checked against the graph: references in outputs, state, data and training,
+the loss, updates of state and, of a table, categories, missing values, storage and statistics of the training rows.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,23 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from graphengine.errors import MOST_REPORTED, Problem, make_pointer, require_none
+from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer, require_none
 from graphengine.format.call_paths import origin_in
 from graphengine.format.documents import (
     InputDocument,
     ModelDocument,
+    OutputDocument,
     ParameterDocument,
     StateDocument,
 )
+from graphengine.format.from_rows import statistic_problems
 from graphengine.format.functions import Table, functions_in
-from graphengine.format.references import dangling_references, loss_problems, table_problems
+from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.resolve import UNKNOWN, Resolver
-from graphengine.format.salvage import Gaps
+from graphengine.format.salvage import HOLE, VALUES, Gaps
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.declarations import Input, Parameter, State
 from graphengine.ir.graph import Graph, types_of
 from graphengine.ir.memory import memory_problem, steps_problem
@@ -83,7 +90,7 @@ def sound_graph(
         unknown, problems = [*unknown, *calling], [*problems, *found]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
     problems += [*with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
-    problems += table_problems(document, graph)
+    problems += _table_problems(document, graph)
     if too_large := steps_problem(graph) or memory_problem(graph):
         problems += with_pointers([too_large], document)
     if problems:
@@ -116,7 +123,7 @@ def _typed(
         nodes = with_keys(nodes, taken)
     ordered, cycles = _in_order(nodes, unknown)
     header = _without(header, resolver.gaps.names["nodes"])
-    inputs, parameters, state = inputs_of(header), parameters_of(header), state_of(header)
+    inputs, parameters, state = _inputs_of(header), _parameters_of(header), _state_of(header)
     types = types_of(inputs, parameters, state)
     misfits = _infer_and_make(header, inlining, ordered, types, parameters) if inlining else infer_types(ordered, types)
     graph = Graph(
@@ -144,6 +151,14 @@ def _in_order(nodes: list[GraphNode], unknown: list[GraphNode]) -> tuple[list[Gr
     return ordered, cycles
 
 
+def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:
+    """A document without the inputs, parameters and state of some names."""
+    if not names:
+        return document
+    sections = ("inputs", "parameters", "state")
+    return document.model_copy(update={section: without(getattr(document, section), names) for section in sections})
+
+
 def _infer_and_make(
     header: ModelDocument,
     inlining: Inlining,
@@ -156,37 +171,21 @@ def _infer_and_make(
 
     making = Making(header, inlining)
     misfits = inlining.type_problems(types, making.infer(ordered, types), making.problems)
-    parameters |= parameters_of(header.model_copy(update={"parameters": making.made}))
+    parameters |= _parameters_of(header.model_copy(update={"parameters": making.made}))
     return misfits
 
 
-def _update_problems(graph: Graph) -> Iterator[Problem]:
-    """State that would not be after a step what it is declared to be before it."""
-    for name, value in graph.updates.items():
-        given, declared = graph.types.get(value), graph.types[name]
-        if given and (given.shape, given.array_dtype) != (declared.shape, declared.dtype):
-            message = f"state '{name}' is {declared}, but its update is {given}"
-            same = given.shape == declared.shape
-            hint = "cast it with a node of op 'cast'" if same else "state keeps its shape, whatever the batch"
-            yield Problem("GE301", message, hint, make_pointer(("state", name, "update")))
+# ---------------------------------------------------------------- declarations
 
 
-def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:
-    """A document without the inputs, parameters and state of some names."""
-    if not names:
-        return document
-    sections = ("inputs", "parameters", "state")
-    return document.model_copy(update={section: without(getattr(document, section), names) for section in sections})
-
-
-def inputs_of(document: ModelDocument) -> dict[str, Input]:
+def _inputs_of(document: ModelDocument) -> dict[str, Input]:
     """Return the inputs that a document declares."""
     return {name: _input(each, document) for name, each in document.inputs.items()}
 
 
 def _input(declared: InputDocument, document: ModelDocument) -> Input:
     return Input(
-        type_of(declared, document),
+        _type_of(declared, document),
         declared.description,
         None if declared.categories is None else tuple(declared.categories),
         None if isinstance(declared.unknown, str) else declared.unknown,
@@ -196,11 +195,11 @@ def _input(declared: InputDocument, document: ModelDocument) -> Input:
     )
 
 
-def parameters_of(document: ModelDocument) -> dict[str, Parameter]:
+def _parameters_of(document: ModelDocument) -> dict[str, Parameter]:
     """Return the parameters that a document declares."""
     return {
         name: Parameter(
-            type_of(each, document),
+            _type_of(each, document),
             each.initializer,
             each.value,
             each.trainable,
@@ -215,17 +214,178 @@ def parameters_of(document: ModelDocument) -> dict[str, Parameter]:
     }
 
 
-def state_of(document: ModelDocument) -> dict[str, State]:
+def _state_of(document: ModelDocument) -> dict[str, State]:
     """Return the state that a document declares."""
     return {
-        name: State(type_of(each, document), each.initializer, each.update, each.value, each.description)
+        name: State(_type_of(each, document), each.initializer, each.update, each.value, each.description)
         for name, each in document.state.items()
     }
 
 
-def type_of(declared: InputDocument | ParameterDocument | StateDocument, document: ModelDocument) -> ArrayType:
+def _type_of(declared: InputDocument | ParameterDocument | StateDocument, document: ModelDocument) -> ArrayType:
     """Return the type that a declaration in a file gives a value."""
     return array_type(declared.shape, declared.dtype or document.dtype)
+
+
+# ---------------------------------------------------------------- what the rest of the document says
+
+
+def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
+    """References outside the nodes that lead nowhere; what the `gaps` hide is not reported."""
+    choices: Mapping[str, tuple[tuple[Collection[str], ...], tuple[str, ...]]] = {
+        "value": ((values,), VALUES),
+        "public": ((document.outputs, values), ("outputs", *VALUES)),
+        "input": ((document.inputs,), ("inputs",)),
+        "speaking": ((document.inputs,), ("inputs",)),
+        "data": ((document.data,), ("data",)),
+    }
+    for name, possible, what, *path in _references(document):
+        declared, sections = choices[possible]
+        if any(name in each for each in declared) or _is_hidden(name, sections, gaps):
+            continue
+        names = dict.fromkeys(itertools.chain(*declared, gaps.known(*sections)))
+        names.pop(HOLE, None)
+        hint = did_you_mean(name, names, "defined")
+        yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=possible == "input")
+
+
+def _is_hidden(name: str, sections: Collection[str], gaps: Gaps) -> bool:
+    """Whether a name that the sections do not have may be there all the same; that of a value may have a port."""
+    return gaps.hide(name, *sections) or ("nodes" in sections and gaps.hide_value(name))
+
+
+def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
+    """Each reference outside the nodes: the name, what it may name, what it is, its path in the file."""
+    yield from _output_references(document.outputs)
+    for name, state in document.state.items():
+        if state.update is not None:
+            yield state.update, "value", f"state '{name}': update", "state", name, "update"
+    yield from _statistic_references(document)
+    yield from _data_references(document.data)
+    if document.training:
+        yield from _training_references(document.training)
+
+
+def _output_references(outputs: Mapping[str, str | OutputDocument]) -> Iterator[tuple[str, ...]]:
+    for name, output in outputs.items():
+        if isinstance(output, str):
+            yield output, "value", f"output '{name}': value", "outputs", name
+        else:
+            yield output.value, "value", f"output '{name}': value", "outputs", name, "value"
+            yield output.categories, "speaking", f"output '{name}': input", "outputs", name, "categories"
+
+
+def _statistic_references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
+    for section in ("parameters", "state"):
+        for name, declared in getattr(document, section).items():
+            if isinstance(declared.initializer, FromDataInitializer):
+                what = f"{section.removesuffix('s')} '{name}': value"
+                yield declared.initializer.of, "value", what, section, name, "initializer", "of"
+
+
+def _data_references(sources: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, data in sources.items():
+        for key in ("values", "columns", "arrays", "paths", "keys"):
+            for target in getattr(data, key, None) or {}:
+                yield target, "input", f"data '{name}': input", "data", name, key, target
+
+
+def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]]:
+    yield training.loss, "public", "loss", "training", "loss"
+    for name, metric in training.metrics.items():
+        yield metric, "public", f"metric '{name}': value", "training", "metrics", name
+    if training.data is not None:
+        yield training.data, "data", "data source", "training", "data"
+    for key, possible in (("data", "data"), ("stratify", "speaking"), ("group", "speaking")):
+        if (named := getattr(training.validation, key, None)) is not None:
+            yield named, possible, f"validation {key}", "training", "validation", key
+
+
+def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """A loss that is defined but no floating-point scalar."""
+    name = document.training.loss if document.training else ""
+    kind = graph.types.get(graph.meaning(name))
+    if kind is None:
+        return
+    if kind.shape != () or not kind.is_differentiable:
+        hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
+        yield Problem(
+            "GE303",
+            f"the loss '{name}' must be a floating-point scalar, not {kind}",
+            hint,
+            "/training/loss",
+        )
+
+
+def _update_problems(graph: Graph) -> Iterator[Problem]:
+    """State that would not be after a step what it is declared to be before it."""
+    for name, value in graph.updates.items():
+        given, declared = graph.types.get(value), graph.types[name]
+        if given and (given.shape, given.array_dtype) != (declared.shape, declared.dtype):
+            message = f"state '{name}' is {declared}, but its update is {given}"
+            same = given.shape == declared.shape
+            hint = "cast it with a node of op 'cast'" if same else "state keeps its shape, whatever the batch"
+            yield Problem("GE301", message, hint, make_pointer(("state", name, "update")))
+
+
+def _table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """Yield what does not fit together in inputs and outputs of a table."""
+    for name, declared in graph.inputs.items():
+        yield from _gap_problems(name, declared)
+    yield from _storage_problems(graph)
+    for name, output in document.outputs.items():
+        if isinstance(output, OutputDocument):
+            yield from _output_problems(name, output, graph)
+    sources: list[Parameter | State] = [*graph.parameters.values(), *graph.state.values()]
+    if any(isinstance(source.initializer, FromDataInitializer) for source in sources):
+        yield from statistic_problems(graph)
+
+
+def _gap_problems(name: str, declared: Input) -> Iterator[Problem]:
+    """The errors in the missing values or the units of an input."""
+    if declared.missing and declared.type.array_dtype.kind != "f":
+        yield _missing_misfit(name, declared)
+    if declared.units and (declared.categories or declared.type.array_dtype.kind not in "fi"):
+        yield _units_misfit(name, declared)
+
+
+def _missing_misfit(name: str, declared: Input) -> Problem:
+    message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
+    hint = 'give "unknown" an index' if declared.categories else "give it a floating-point dtype"
+    return Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
+
+
+def _units_misfit(name: str, declared: Input) -> Problem:
+    what = "has categories" if declared.categories else f"is {declared.type}"
+    message = f"input '{name}' has units of dates, and {what}"
+    hint = "dates are floating-point numbers or integers"
+    return Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
+
+
+def _storage_problems(graph: Graph) -> Iterator[Problem]:
+    for section, sources in (("inputs", graph.inputs), ("parameters", graph.parameters)):
+        for name, declared in sources.items():
+            if declared.storage and declared.type.array_dtype.kind != "f":
+                message = f"'{name}' is {declared.type}, and {declared.storage} stores floating-point numbers"
+                yield Problem("GE112", message, 'remove "storage"', make_pointer((section, name, "storage")))
+
+
+def _output_problems(name: str, output: OutputDocument, graph: Graph) -> Iterator[Problem]:
+    source, kind = graph.inputs.get(output.categories), graph.types.get(graph.meaning(output.value))
+    if source is None or kind is None:
+        return
+    if source.categories is None:
+        message = f"output '{name}': input '{output.categories}' has no categories"
+        yield Problem("GE112", message, None, make_pointer(("outputs", name, "categories")))
+    elif kind.array_dtype.kind not in "iu" and kind.shape[-1:] != (len(source.categories),):
+        message = (
+            f"output '{name}' is {kind}; categories are integers, or {len(source.categories)} numbers on the last axis"
+        )
+        hint = "find the index with a node of op 'argmax'"
+        yield Problem("GE301", message, hint, make_pointer(("outputs", name, "value")))
+
+
+# ---------------------------------------------------------------- places
 
 
 def with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:

@@ -30,10 +30,10 @@ from graphengine.errors import (
     did_you_mean,
     make_pointer,
 )
+from graphengine.format.building import dangling_references, loss_problems
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.from_rows import statistics_in
 from graphengine.format.reading import Source
-from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
 from graphengine.ir.binding import lacking_of
