@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli.app import app
-from graphengine.format.training_documents import ValidationDocument
+from graphengine.format.documents import ValidationDocument
 from graphengine.model.evaluating import EvaluationSubject, comparison
 from graphengine.model.scores import ClassCounts, Errors
 from graphengine.training.splitting import split

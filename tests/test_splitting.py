@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 import graphengine as ge
 from graphengine.data.stored import Stored
-from graphengine.format.training_documents import ValidationDocument
+from graphengine.format.documents import ValidationDocument
 from graphengine.training.splitting import SplitKind, divided, folds_of, fraction_of, shares, split
 
 CODES = st.lists(st.integers(-3, 5), min_size=2, max_size=80).map(np.array)

@@ -8,9 +8,8 @@ from documents import MODELS, document, parameter
 from pydantic import BaseModel
 
 import graphengine as ge
-from graphengine.format.documents import ParameterDocument
+from graphengine.format.documents import ParameterDocument, TrainingDocument
 from graphengine.format.kinds import Kinds
-from graphengine.format.training_documents import TrainingDocument
 
 X = np.arange(1.0, 11.0) / 5
 FIRST = {"x": X.tolist(), "y": (3 * X + np.resize([0.5, -0.5], 10)).tolist(), "kind": [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]}

@@ -11,7 +11,7 @@ from documents import linreg, training
 from rich.console import Console
 
 import graphengine as ge
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.model.training_options import TrainingKeys
 from graphengine.training.progress_bar import progress_bar
 

@@ -7,7 +7,7 @@ import pytest
 from documents import document, linreg, parameter, training, write
 
 import graphengine as ge
-from graphengine.format.training_documents import ValidationDocument
+from graphengine.format.documents import ValidationDocument
 from graphengine.limits import Limits
 from graphengine.training.splitting import split
 

@@ -14,7 +14,7 @@ from graphengine.fit.quadratic import Vector
 from graphengine.fit.residuals import Residuals
 from graphengine.fit.robust import Robust
 from graphengine.fit.solvers import LeastSquares
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.ir.finite import NonFinite, first_non_finite
 from graphengine.ops.norms import SMALLEST
 

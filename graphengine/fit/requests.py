@@ -19,7 +19,7 @@ from graphengine.fit.squares import (
     with_difference,
     with_sum_of_squares,
 )
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.ir.graph import Graph
 
 LEAST_SQUARES, NEWTON = "least_squares", "newton"

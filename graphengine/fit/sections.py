@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from graphengine.errors import Problem, TrainingError, did_you_mean
 from graphengine.fit.solvers import LeastSquares
+from graphengine.format.documents import TrainingDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.kinds import SOLVERS
 from graphengine.format.salvage import Gaps
-from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import broadcast_shapes
 from graphengine.transform.path import differentiable_toward

@@ -33,7 +33,7 @@ from graphengine.fit.solvers import LeastSquares, Minimization, Solver, solver_o
 from graphengine.fit.squares import SUM_OF_SQUARES, Weighted, squared_residual, weighted_residual
 from graphengine.fit.trust_region import BoxConstraints
 from graphengine.fit.turns import Turn, in_turns
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.ir.binding import shapes_of
 from graphengine.ir.graph import Graph
 from graphengine.ops.norms import euclidean_norm

@@ -16,9 +16,9 @@ import numpy as np
 from graphengine.errors import TrainingError
 from graphengine.extras import optional
 from graphengine.fit.conjugate import sharpened
+from graphengine.format.documents import TrainingDocument
 from graphengine.format.fields import Positive, Reference
 from graphengine.format.kinds import SOLVERS, Kind
-from graphengine.format.training_documents import TrainingDocument
 
 if TYPE_CHECKING:
     from graphengine.fit.objective import Objective

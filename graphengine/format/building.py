@@ -20,13 +20,13 @@ from graphengine.format.documents import (
     OutputDocument,
     ParameterDocument,
     StateDocument,
+    TrainingDocument,
 )
 from graphengine.format.from_rows import statistic_problems
 from graphengine.format.functions import Table, functions_in
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import HOLE, VALUES, Gaps
-from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.declarations import Input, Parameter, State
 from graphengine.ir.graph import Graph, types_of
 from graphengine.ir.memory import memory_problem, steps_problem

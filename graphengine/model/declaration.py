@@ -31,11 +31,10 @@ from graphengine.errors import (
     make_pointer,
 )
 from graphengine.format.building import dangling_references, loss_problems
-from graphengine.format.documents import FunctionFile, ModelDocument
+from graphengine.format.documents import FunctionFile, ModelDocument, OptimizerDocument, TrainingDocument
 from graphengine.format.from_rows import statistics_in
 from graphengine.format.reading import Source
 from graphengine.format.salvage import Gaps
-from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
 from graphengine.ir.binding import lacking_of
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits

@@ -14,8 +14,7 @@ import numpy as np
 
 from graphengine.data.batches import Batches
 from graphengine.errors import GraphEngineError, UsageError
-from graphengine.format.documents import ModelDocument
-from graphengine.format.training_documents import TrainingDocument, ValidationDocument
+from graphengine.format.documents import ModelDocument, TrainingDocument, ValidationDocument
 from graphengine.ir.graph import Graph
 from graphengine.model.evaluator import Evaluator, not_computable
 from graphengine.model.scores import ClassCounts, ClassScores, Errors

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphengine.data.readers import InlineData
 from graphengine.errors import GraphEngineError, ModelWarning, Problem, make_pointer
-from graphengine.format.documents import FunctionFile, ModelDocument
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, bytes_of, memory_of
 from graphengine.ir.nodes import GraphNode, operands_of, reachable, reached

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, Listener
 from typing import Any
 
 from graphengine.errors import GraphEngineError
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.model.model import Model
 from graphengine.model.shared_pipes import SharedPipe
 from graphengine.model.tasks import ModelTask, task_of

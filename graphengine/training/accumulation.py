@@ -17,7 +17,7 @@ import numpy as np
 from graphengine.backends.in_parts import InParts
 from graphengine.backends.protocol import Program
 from graphengine.data.batches import Batches
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.ir.declarations import plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder

@@ -23,13 +23,18 @@ from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.data.sources import data_hash
 from graphengine.errors import GraphEngineError, InvalidModelError, TrainingError, UsageError, make_pointer
 from graphengine.format.checkpoint_documents import CHECKPOINT_FORMAT, CheckpointFile
-from graphengine.format.documents import ExternalValue, FunctionFile, ModelDocument
+from graphengine.format.documents import (
+    CheckpointDocument,
+    ExternalValue,
+    FunctionFile,
+    ModelDocument,
+    TrainingDocument,
+)
 from graphengine.format.files import check_target, write_bytes, writing
 from graphengine.format.locks import Lock
 from graphengine.format.meaning import as_text, fingerprint
 from graphengine.format.reading import Source, parse_document, read_bytes
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
-from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.history import LOG
 from graphengine.training.machine import arithmetic

@@ -17,8 +17,7 @@ from graphengine.backends.auto import AUTO, backend_for
 from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, Program, backend_named
 from graphengine.errors import TrainingError
-from graphengine.format.documents import FunctionFile
-from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
+from graphengine.format.documents import FunctionFile, OptimizerDocument, TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem
 from graphengine.training.rules import UpdateRule

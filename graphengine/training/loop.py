@@ -20,7 +20,7 @@ import numpy as np
 from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError, WorkersError
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.gc_pause import paused
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph

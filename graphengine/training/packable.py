@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from graphengine.format.documents import FunctionFile
+from graphengine.format.documents import FunctionFile, TrainingDocument
 from graphengine.format.initializers import ConstantInitializer, OnesInitializer, ZerosInitializer
 from graphengine.format.salvage import Gaps
-from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.limits import Limits
 from graphengine.mappings import absent, present

@@ -23,13 +23,13 @@ from graphengine.format.documents import (
     FunctionInputDocument,
     InputDocument,
     ModelDocument,
+    OptimizerDocument,
 )
 from graphengine.format.functions import declaration_problems, is_number, naming_others, substituted
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.kinds import SOLVERS
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.salvage import HOLE, Gaps
-from graphengine.format.training_documents import OptimizerDocument
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import State
 from graphengine.ir.graph import Graph

@@ -16,7 +16,7 @@ from graphengine.data.batches import Batches, is_whole, rows_of
 from graphengine.data.order import DRAWN, Order, epoch_order
 from graphengine.data.stored import Chosen, blocks_of
 from graphengine.errors import DataError, InputError
-from graphengine.format.training_documents import ValidationDocument
+from graphengine.format.documents import ValidationDocument
 from graphengine.ir.graph import Graph
 from graphengine.mappings import without
 from graphengine.wording import counted

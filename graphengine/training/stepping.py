@@ -21,8 +21,8 @@ from graphengine.backends.reference.diagnosis import plan_failure
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, GraphEngineError
+from graphengine.format.documents import TrainingDocument
 from graphengine.format.initializers import initial_value
-from graphengine.format.training_documents import TrainingDocument
 from graphengine.gc_pause import paused
 from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph

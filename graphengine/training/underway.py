@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any, Protocol
 
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.training.history import History, Iteration
 
 

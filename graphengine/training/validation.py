@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import Problem, did_you_mean
-from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
+from graphengine.format.documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.mappings import without_none

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from graphengine.errors import UsageError
-from graphengine.format.documents import InputDocument, ModelDocument
+from graphengine.format.documents import InputDocument, ModelDocument, TrainingDocument
 from graphengine.format.functions import DOMAINS
 from graphengine.format.onnx.documenting import Imported
 from graphengine.format.onnx.renaming import NewNames
-from graphengine.format.training_documents import TrainingDocument
 from graphengine.ops.shapes import shape_text
 
 
