@@ -49,7 +49,7 @@ from graphengine.format.fields import (
 )
 from graphengine.format.kinds import SOLVERS, AnyInitializer, AnyReader, AnySchedule
 from graphengine.format.narrow import Storage
-from graphengine.format.pieces import Pieces, with_inputs
+from graphengine.format.pieces import Pieces
 from graphengine.ir.declarations import Expected
 from graphengine.ops.shapes import DTypeName, Size
 
@@ -175,6 +175,13 @@ def references_of(node: NodeDocument) -> Collection[Any]:
     """What a node has as inputs, whether it gives them in order or by name."""
     inputs = node["inputs"]
     return inputs.values() if isinstance(inputs, dict) else inputs
+
+
+def with_inputs(nodes: list[Any]) -> list[Any]:
+    """Give nodes that have no inputs an empty array of them: a file may leave it out."""
+    for node in nodes:
+        node.setdefault("inputs", [])
+    return nodes
 
 
 def _unless_pieces(nodes: Any, check: ValidatorFunctionWrapHandler) -> Any:

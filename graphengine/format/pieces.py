@@ -21,7 +21,7 @@ import orjson
 from graphengine.format.strict import strict_value
 
 LENGTH = 2**17
-"""Bytes of a piece, at least: what is made of them fits the cache. A shorter array becomes a list."""
+"""Bytes of a piece, at least: what is made of them fits the cache."""
 _LONGEST = (2**17, 2**21)
 """Bytes that the last node of a piece may have; a larger number counts where no end was found within a smaller one."""
 _TRIES = 4
@@ -71,13 +71,6 @@ class Pieces(Sequence[Any]):
         return self._complete(orjson.loads(_array(self._text[span.start : span.end])))
 
 
-def with_inputs(nodes: list[Any]) -> list[Any]:
-    """Give nodes that have no inputs an empty array of them: a file may leave it out."""
-    for node in nodes:
-        node.setdefault("inputs", [])
-    return nodes
-
-
 def parse_apart(
     text: bytes, accepts: Callable[[list[Any]], bool], complete: Callable[[list[Any]], list[Any]] = list
 ) -> Any:
@@ -113,9 +106,9 @@ def unfolded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(text: bytes) -> int | None:
-    """Where the nodes begin that are most of a long text: after the last such key before its middle."""
+    """Where the nodes begin that are most of a text: after the last such key before its middle."""
     place = len(text) // 2
-    while len(text) > 2 * LENGTH and (place := text.rfind(_KEY, 0, place)) >= 0:
+    while (place := text.rfind(_KEY, 0, place)) >= 0:
         if found := _OPENING.match(text, place):
             return found.end()
     return None

@@ -18,6 +18,7 @@ from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from graphengine import gc_pause
 from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, curtailed, make_pointer
+from graphengine.format import pieces
 from graphengine.format.documents import (
     FORMAT,
     FORMAT_VERSION,
@@ -25,10 +26,11 @@ from graphengine.format.documents import (
     FunctionFile,
     ModelDocument,
     NodeDocument,
+    with_inputs,
 )
-from graphengine.format.pieces import Pieces, parse_apart, unfolded, with_inputs
+from graphengine.format.pieces import Pieces, unfolded
 from graphengine.format.salvage import Gaps, salvaged, without_hole
-from graphengine.format.strict import BOM, read_json
+from graphengine.format.strict import BOM, read_json, strict_value
 from graphengine.format.upgrading import FORMATS, OPSETS, upgraded
 from graphengine.limits import DEFAULT, Limits
 from graphengine.wording import shown, size_text
@@ -353,7 +355,10 @@ def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | N
 
 
 def _parsed(text: bytes) -> Any:
-    return parse_apart(text, accepts=_are_nodes, complete=with_inputs)
+    """The value of a text; nodes that are most of a long one stay text."""
+    if len(text) <= 2 * pieces.LENGTH:
+        return strict_value(text)
+    return pieces.parse_apart(text, accepts=_are_nodes, complete=with_inputs)
 
 
 def _are_nodes(content: list[Any]) -> bool:
