@@ -427,7 +427,8 @@ def test_a_model_keeps_a_bounded_number_of_plans():
 @pytest.fixture
 def small_tiles(monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 64)
-    monkeypatch.setattr(tiles, "LINE", 16)
+    for module in (plan_module, tiles):
+        monkeypatch.setattr(module, "LINE", 16)
     monkeypatch.setattr(tiles, "SHORTEST", 128)
 
 

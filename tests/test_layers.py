@@ -274,6 +274,7 @@ UNCALLED = " ".join(
         "fit.solvers",
         "training.schedules",
         "backends.numpy.looping",
+        "backends.numpy.tiles",
         "format.findings",
         "format.inlining",
         "ir.crosswise",

@@ -12,6 +12,9 @@ from graphengine.backends.protocol import Instruction
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
 
+LINE = 10_000
+"""A dot product of at most this length is computed by one thread of the BLAS library."""
+
 
 class Call(NamedTuple):
     """One call: `function(*inputs)`, with a buffer as one more argument if `writes`.

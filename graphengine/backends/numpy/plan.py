@@ -15,14 +15,13 @@ import numpy as np
 
 from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, large_kinds, updates_last
-from graphengine.backends.numpy.calls import Call
+from graphengine.backends.numpy.calls import LINE, Call
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.late import FEWEST_NODES, LatePlan, is_of_numbers
 from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
 from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
-from graphengine.backends.numpy.tiles import in_lines, tile
 from graphengine.backends.protocol import CodeListing, Program, Rounds, sources_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims, require_memory
@@ -81,14 +80,18 @@ class Plan:
         self._loops: dict[Any, tuple[list[str], Callable[..., Any]]] = {}
 
     def _lowered(self, exact: bool, fuse: Fuse | None) -> list[Call]:
-        """The calls of the graph, put together by `fuse` or, where sums may be reordered, into tiles."""
+        """The calls of the graph, put together by `fuse`; where sums may be reordered, long vectors are cut."""
         graph = self.graph
         calls = lower(graph, _running(graph))
         if found := claims(graph):
             calls = with_claims(calls, graph, found)
         if fuse:
-            return in_lines(fuse(graph, calls, dict(self._replaced)), graph.types)
-        return calls if exact else tile(calls, graph.types, set(self.outputs.values()))
+            calls = fuse(graph, calls, dict(self._replaced))
+        if (exact and not fuse) or not _has_long_vectors(graph):
+            return calls
+        from graphengine.backends.numpy.tiles import in_lines, tile
+
+        return in_lines(calls, graph.types) if fuse else tile(calls, graph.types, set(self.outputs.values()))
 
     @property
     def nbytes(self) -> int:
@@ -252,6 +255,12 @@ def _has_units(graph: Graph) -> bool:
     """Whether a source or the first result of a node is a vector of one number."""
     values = [*graph.sources, *[node.id for node in graph.nodes]]
     return UNIT in {graph.types[name].shape for name in values}
+
+
+def _has_long_vectors(graph: Graph) -> bool:
+    """Whether a dot product may be too long for one thread of the BLAS library."""
+    shapes: set[Any] = {kind.shape for kind in graph.types.values()}
+    return any(len(shape) == 1 and isinstance(shape[0], int) and shape[0] > LINE for shape in shapes)
 
 
 def _running(graph: Graph) -> Running:

@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, is_large, kinds_by_id
-from graphengine.backends.numpy.calls import Call, dot
+from graphengine.backends.numpy.calls import LINE, Call, dot
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.backends.threads import threads
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
 
 TILE = 65_536
-LINE = 10_000
-"""A dot product of at most this length is computed by one thread of the BLAS library."""
 SHORTEST = 8 * TILE
 THREADS = 1
 """Threads that share the tiles: one, because on two cores a second one lost more to Python's lock than it won."""
