@@ -49,8 +49,9 @@ class Accumulation:
     """
 
     def __init__(self, graph: Graph, training: TrainingDocument, compiled: CompiledStep, batches: Batches) -> None:
-        self._graph, self._training, self._batches = compiled.packing.packed(graph), training, batches
-        self._rule, self._packing, self._backend = compiled.rule, compiled.packing, compiled.backend
+        self._graph = compiled.packing.packed(graph) if compiled.packing else graph
+        self._training, self._batches = training, batches
+        self._rule, self._backend = compiled.rule, compiled.backend
         self._in_parts: dict[int, InParts] = {}
         require_merging(graph, self.staged(batches.batch_size).stages, batches.batch_size)
 
@@ -61,7 +62,7 @@ class Accumulation:
         rules = rules_of(graph, self._training, self._rule)
         whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, self._training.seed)
         recorder = Recorder(whole)
-        found = record_gradients(recorder, loss, list(rules), self._packing)
+        found = record_gradients(recorder, loss, rules)
         others = {_gradient(name): symbol.name for name, symbol in found.items()}
         others |= {f"new_{name}": update for name, update in graph.updates.items()}
         outputs = with_loss(self._training.loss, loss, others)

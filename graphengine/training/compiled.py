@@ -21,14 +21,14 @@ from graphengine.format.documents import FunctionFile, OptimizerDocument, Traini
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem
 from graphengine.training.rules import UpdateRule
-from graphengine.transform.packing import FEWEST, UNPACKED, Packing
+from graphengine.transform.packing import FEWEST, Packing
 from graphengine.transform.path import learned
 from graphengine.transform.step import Step, step_graph, taken_name
 
 WEIGHT_DECAY = "weight_decay"
 
 
-def training_step(graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing = UNPACKED) -> Step:
+def training_step(graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing | None = None) -> Step:
     """Join a graph with the update that its training section declares; with a packing, of its vectors.
 
     Raises
@@ -45,7 +45,8 @@ def training_step(graph: Graph, training: TrainingDocument, rule: FunctionFile, 
         raise TrainingError(f"model '{graph.name}' has no trainable parameter")
     if training.loss in (f"new_{name}" for name in graph.trainable):
         raise taken_name(training.loss)
-    graph = packing.packed(graph)
+    if packing:
+        graph = packing.packed(graph)
     description = f"one training step of {graph.name}: loss, gradient and the update of each parameter by {rule.name}"
     return step_graph(
         graph,
@@ -53,7 +54,6 @@ def training_step(graph: Graph, training: TrainingDocument, rule: FunctionFile, 
         rules_of(graph, training, rule),
         seed=training.seed,
         clipping=training.gradient_clipping,
-        packing=packing,
         description=description,
     )
 
@@ -106,9 +106,9 @@ ASIDE = {
 """Keys of a training section that do not change the step."""
 
 
-def _packing(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing:
+def _packing(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing | None:
     if len(graph.trainable) < FEWEST:
-        return UNPACKED
+        return None
     from graphengine.training.packable import packing_of
 
     return packing_of(graph, training, rule)
@@ -119,7 +119,7 @@ class CompiledStep:
 
     backend: Backend
     rule: FunctionFile
-    packing: Packing
+    packing: Packing | None
     step: Step
 
     @gc_pause.paused()
@@ -165,7 +165,7 @@ class CompiledStep:
     @cached_property
     def reference(self) -> Step:
         """The step with each parameter by itself, which the reference executor runs."""
-        return training_step(*self._made_of) if self.packing.packs else self.step
+        return training_step(*self._made_of) if self.packing else self.step
 
     @gc_pause.paused()
     def plan(self, sizes: Mapping[str, int]) -> Program:

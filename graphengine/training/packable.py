@@ -21,11 +21,12 @@ LARGEST = 4096
 """Numbers of the largest parameter that is packed: from there on its own arithmetic costs more than the calls."""
 
 
-def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing:
+def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing | None:
     """The packs of a graph's trainable parameters, if the rule gives each number the same bits in a vector."""
-    if len(graph.trainable) < FEWEST or _clips_each(training) or not _leaves_shapes_open(rule):
-        return Packing()
-    return Packing(_packs(graph, training, rule))
+    if _clips_each(training) or not _leaves_shapes_open(rule):
+        return None
+    packs = tuple(_packs(graph, training, rule))
+    return Packing(packs) if packs else None
 
 
 def _packs(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Iterator[Pack]:

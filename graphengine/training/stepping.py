@@ -84,7 +84,7 @@ class Stepper:
         self.schedule = float(rate or 0) if isinstance(rate, (int, float, NoneType)) else rate
         self._compiled, self.step, self._packing = compiled, compiled.step, compiled.packing
         self._recorded = (self.step.loss, GRADIENT_NORM, *(f"new_{name}" for name in recorded))
-        values = self._packing.pack(values)
+        values = self._packed(values)
         self.fixed = without(values, self.step.carried.values())
         self._carried = self._at_start(values)
         self._last = _copies(self._carried)
@@ -140,14 +140,22 @@ class Stepper:
         size = sum(np.asarray(value).nbytes for value in self._carried.values())
         return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(size, 1)))
 
+    def _packed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of parameters and slots by the names of the step."""
+        return self._packing.pack(values) if self._packing else dict(values)
+
+    def _unpacked(self, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        """Values by the names of the model's graph; all names have the prefix."""
+        return self._packing.unpack(values, prefix) if self._packing else dict(values)
+
     @property
     def carried(self) -> dict[str, Any]:
         """What the next iteration starts from, by name; copies."""
-        return self._packing.unpack(_copies(self._carried))
+        return self._unpacked(_copies(self._carried))
 
     @carried.setter
     def carried(self, values: Mapping[str, Any]) -> None:
-        self._carried = _copies(self._packing.pack(values))
+        self._carried = _copies(self._packed(values))
         self._last = _copies(self._carried)
 
     def run(
@@ -174,7 +182,7 @@ class Stepper:
         if self._has_no_number(sums) or not all(all_finite(self._carried[name]) for name in self._learned):
             self._replay(chunk)
         self._last = _copies(self._carried)
-        return sums, self._packing.unpack(self._last)
+        return sums, self._unpacked(self._last)
 
     def _sums(self, chunk: Chunk, flags: Sequence[int], rows: list[Row], total: float) -> list[LossSum]:
         """The sums of the losses, by the way in which this training runs."""
@@ -206,9 +214,9 @@ class Stepper:
         """The rows of the history, and the values after each iteration, by name."""
         width, columns = len(self._recorded), columns_of(rows)
         after = dict(zip(self.step.carried.values(), map(_scalars, columns[width:]), strict=True))
-        if self._packing.packs:
+        if self._packing:
             packed = [dict(zip(after, values, strict=True)) for values in zip(*after.values(), strict=True)]
-            each = list(map(self._packing.unpack, packed))
+            each = list(map(self._unpacked, packed))
             after = {name: [values[name] for values in each] for name in each[0]}
         return list(zip(*columns[:width], strict=True)), after
 
@@ -238,7 +246,7 @@ class Stepper:
         others = (value for name, value in found.items() if name != self.step.loss)
         if not (math.isnan(loss) and all(map(all_finite, others))):
             return False
-        values = {**self.fixed, **self._packing.unpack(self._last)}
+        values = {**self.fixed, **self._unpacked(self._last)}
         return all(self._denominators.are_zero({**values, **batch}) for batch in batches)
 
     @cached_property
@@ -343,7 +351,7 @@ class Stepper:
         """Refuse numbers that are not finite, except for a loss of parts of which no sample counts."""
         is_finite = math.isfinite(loss) and all(map(all_finite, found.values()))
         if not is_finite and not self._counts_nothing(loss, found, batches):
-            values = self._packing.unpack(found, "new_")
+            values = self._unpacked(found, "new_")
             first = next((name for name, value in values.items() if not all_finite(value)), self.step.loss)
             raise self._diverged(iteration, f"'{first}' became non-finite first")
 
@@ -375,7 +383,7 @@ class Stepper:
     def _next(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """What is carried into the next iteration, from the outputs of the reference."""
         carried = self._compiled.reference.carried
-        return self._packing.pack({source: outputs[name] for name, source in carried.items()})
+        return self._packed({source: outputs[name] for name, source in carried.items()})
 
     def _named(self, slots: list[Any]) -> dict[str, Any]:
         return {name: slots[slot] for name, slot in self._executor.slot_of.items()}
@@ -384,7 +392,7 @@ class Stepper:
         return {name: slots[self._executor.slot_of[of]] for name, of in self._executor.graph.outputs.items()}
 
     def _reference_values(self, batch: Mapping[str, Any], iteration: int) -> dict[str, Any]:
-        carried = self._packing.unpack(self._carried)
+        carried = self._unpacked(self._carried)
         values = {**self.fixed, **carried, **batch, **self._numbered(iteration)}
         return only(values, self._executor.slot_of)
 

@@ -18,7 +18,6 @@ import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
-from graphengine.ir.recording import Recorder
 from graphengine.mappings import without
 from graphengine.ops.families.shaping import Reshape
 from graphengine.ops.shapes import ArrayType, Shape
@@ -60,22 +59,15 @@ class Pack(NamedTuple):
             yield name, vector[start:stop].reshape(shape) if shape else vector[start]
 
 
-class Packing:
-    """The packs of a training; without any, everything stays as it is."""
+class Packing(NamedTuple):
+    """The packs of a training."""
 
-    packs: dict[str, Pack]
-
-    def __init__(self, packs: Iterable[Pack] = ()) -> None:
-        self.packs = {pack.name: pack for pack in packs}
-
-    def members(self, name: str) -> Iterable[str]:
-        """The parameters that a parameter of the packed graph holds."""
-        return self.packs[name].shapes if name in self.packs else (name,)
+    packs: tuple[Pack, ...]
 
     def pack(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values of parameters and slots by the names of the packed graph; copies where they are packed."""
         packed = dict(values)
-        for pack in self.packs.values():
+        for pack in self.packs:
             for slot in pack.slots:
                 found = [packed.pop(f"{name}{slot}", None) for name in pack.shapes]
                 if found[0] is not None:
@@ -85,7 +77,7 @@ class Packing:
     def unpack(self, packed: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         """Values by the names of the graph; those of parameters are parts of the vectors. All names have the prefix."""
         values = dict(packed)
-        for pack in self.packs.values():
+        for pack in self.packs:
             for slot in pack.slots:
                 if (value := values.pop(f"{prefix}{pack.name}{slot}", None)) is not None:
                     values |= {f"{prefix}{name}{slot}": part for name, part in pack.parts(slot, value)}
@@ -93,13 +85,11 @@ class Packing:
 
     def packed(self, graph: Graph) -> Graph:
         """The graph with a vector instead of the parameters of each pack, which become nodes of the same names."""
-        if not self.packs:
-            return graph
-        gone = itertools.chain.from_iterable([pack.shapes for pack in self.packs.values()])
+        gone = itertools.chain.from_iterable([pack.shapes for pack in self.packs])
         parameters = without(graph.parameters, {*gone})
         types = dict(graph.types)
         nodes: list[GraphNode] = []
-        for pack in self.packs.values():
+        for pack in self.packs:
             first = graph.parameters[next(iter(pack.shapes))]
             kind = first.type._replace(shape=(pack.edges[-1],))
             parameters[pack.name] = replace(first, type=kind, value=None, description=None)
@@ -108,20 +98,6 @@ class Packing:
                 nodes.append(node)
                 types.update(zip(node.outputs, kinds, strict=True))
         return graph.derive([*nodes, *graph.nodes], graph.outputs, types, parameters=parameters)
-
-    def together(self, recorder: Recorder, gradients: Mapping[str, Any]) -> dict[str, Any]:
-        """Record the gradients of the packed graph's parameters from those of the graph's."""
-        packed = dict(gradients)
-        for pack in self.packs.values():
-            recorder.enter(f"d_{pack.name}")
-            parts = [packed.pop(name) for name in pack.shapes]
-            flat = [part if part.ndim == 1 else part.reshape((part.size,)) for part in parts]
-            packed[pack.name] = np.concatenate(flat)
-        return packed
-
-
-UNPACKED = Packing()
-"""The packing that leaves everything as it is."""
 
 
 def _taken_apart(pack: Pack, kind: ArrayType) -> Iterator[tuple[GraphNode, list[ArrayType]]]:

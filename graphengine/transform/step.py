@@ -7,7 +7,7 @@ other: it can be printed, saved, run and compiled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,7 +22,6 @@ from graphengine.ops.inference import as_tuple
 from graphengine.ops.shapes import ArrayType, array_type
 from graphengine.transform.gradient import filled, pruned, record_backward
 from graphengine.transform.mode import in_training_mode, with_iteration
-from graphengine.transform.packing import UNPACKED, Packing
 
 LEARNING_RATE, ITERATION, GRADIENT_NORM = "learning_rate", "iteration", "gradient_norm"
 
@@ -64,10 +63,9 @@ def step_graph(
     *,
     seed: int,
     clipping: Clipping | None = None,
-    packing: Packing = UNPACKED,
     description: str = "",
 ) -> Step:
-    """Join a graph with the update of its trainable parameters by their rules; with a packing, of its vectors.
+    """Join a graph with the update of its trainable parameters by their rules.
 
     A parameter without a rule keeps its value: the loss does not depend on it. `loss` is an output or a value of the
     graph, whose name the step keeps.
@@ -82,7 +80,7 @@ def step_graph(
     value = graph.value_name(loss)
     whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, seed)
     recorder = Recorder(whole)
-    gradients = record_gradients(recorder, value, list(rules), packing)
+    gradients = record_gradients(recorder, value, rules)
     updates, carried = record_updates(recorder, gradients, rules, clipping)
     for name, update in graph.updates.items():
         updates[f"new_{name}"] = update
@@ -111,13 +109,12 @@ def taken_name(name: str) -> InvalidModelError:
     return InvalidModelError([Problem("GE201", f"the training step needs the name '{name}' itself; the loss has it")])
 
 
-def record_gradients(recorder: Recorder, loss: str, names: Sequence[str], packing: Packing) -> dict[str, Any]:
+def record_gradients(recorder: Recorder, loss: str, names: Iterable[str]) -> dict[str, Any]:
     """Record the backward pass; the gradient of each parameter, zeros for one that the loss does not depend on."""
-    found = record_backward(recorder, loss, [each for name in names for each in packing.members(name)])
-    gradients = {
+    found = record_backward(recorder, loss, list(names))
+    return {
         name: filled(recorder, "zeros_like", name) if gradient is None else gradient for name, gradient in found.items()
     }
-    return packing.together(recorder, gradients)
 
 
 def record_updates(
