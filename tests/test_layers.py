@@ -278,6 +278,7 @@ UNCALLED = " ".join(
         "format.findings",
         "format.inlining",
         "ir.crosswise",
+        "transform.mode",
     )
 )
 """Modules that the run of a small, sound model does not call."""

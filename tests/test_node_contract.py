@@ -81,6 +81,12 @@ def test_a_class_keeps_its_traits_when_it_is_registered_under_another_name():
         OPS.remove("test.squared")
 
 
+def test_a_field_training_implies_a_trait():
+    has_mode = {name for name, op in OPS.items() if OpTrait.HAS_MODE in op.cls.traits}
+    with_field = {name for name, op in OPS.items() if "training" in op.cls.model_fields}
+    assert has_mode == {*with_field, "random_key"} > {"random_key"}
+
+
 def test_the_docs_list_all_traits():
     rows = re.findall(
         r"^\| (`[a-z_`, ]+`) \|",

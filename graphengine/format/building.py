@@ -36,7 +36,6 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.mappings import without
 from graphengine.ops.registry import CORE
 from graphengine.ops.shapes import ArrayType, array_type
-from graphengine.transform.mode import with_keys
 
 if TYPE_CHECKING:
     from graphengine.format.inlining import Inlining
@@ -120,6 +119,8 @@ def _typed(
         header, aliases, nodes = inlining.renamed(), inlining.aliases, inlining.nodes
         taken = {*taken, *(node.id for node in nodes)}
     if inlining or resolver.takes_keys:
+        from graphengine.transform.mode import with_keys
+
         nodes = with_keys(nodes, taken)
     ordered, cycles = _in_order(nodes, unknown)
     header = _without(header, resolver.gaps.names["nodes"])

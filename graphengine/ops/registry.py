@@ -124,8 +124,7 @@ class Registry(Mapping[str, Op]):
             )
         cls.signature, cls.is_core = signature, is_shipped(cls)
         cls.traits = declared or vars(cls).get("traits", frozenset())  # which it has from another name
-        if isinstance(numpy, np.ufunc):  # `forward` is one call, so there is nothing to replace the op by
-            cls.traits |= {OpTrait.PRIMITIVE}
+        cls.traits |= frozenset(_implied(cls, numpy))
         if name in self._ops:
             self.remove(name)
         op = Op(name, cls, cls.signature, numpy)
@@ -143,6 +142,15 @@ class Registry(Mapping[str, Op]):
 
 
 OPS = Registry()
+
+
+def _implied(cls: type[Node], numpy: Callable[..., Any] | None) -> Iterator[OpTrait]:
+    """Yield the traits that a class need not declare."""
+    if isinstance(numpy, np.ufunc):  # `forward` is one call, so there is nothing to replace the op by
+        yield OpTrait.PRIMITIVE
+    mode = cls.model_fields.get("training")
+    if mode and mode.annotation is bool:
+        yield OpTrait.HAS_MODE
 
 
 def _import_family(key: str) -> None:

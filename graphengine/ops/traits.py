@@ -37,6 +37,8 @@ class OpTrait(StrEnum):
     """A file asks for an axis of size 1 with it."""
     RUNS_FUNCTIONS = "runs_functions"
     """The op runs functions of the file, which are among its attributes."""
+    HAS_MODE = "has_mode"
+    """A training step changes nodes of the op. A field `training` implies it."""
     ZEROS = "zeros"
     """Each number of the result is 0."""
     ONES = "ones"

@@ -25,11 +25,11 @@ from graphengine.mappings import picked, present
 from graphengine.training.compiled import CompiledStep, rules_of
 from graphengine.training.evaluation import require_merging
 from graphengine.transform.gradient import pruned
-from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.stages import stages_of
 from graphengine.transform.step import (
     ITERATION,
     LEARNING_RATE,
+    in_training,
     record_gradients,
     record_updates,
     with_declarations,
@@ -60,8 +60,7 @@ class Accumulation:
         """Loss, gradients and new state."""
         graph, loss = self._graph, self._graph.value_name(self._training.loss)
         rules = rules_of(graph, self._training, self._rule)
-        whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, self._training.seed)
-        recorder = Recorder(whole)
+        recorder = Recorder(in_training(graph, rules, self._training.seed))
         found = record_gradients(recorder, loss, rules)
         others = {_gradient(name): symbol.name for name, symbol in found.items()}
         others |= {f"new_{name}": update for name, update in graph.updates.items()}

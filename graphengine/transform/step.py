@@ -20,8 +20,8 @@ from graphengine.ir.nodes import Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.inference import as_tuple
 from graphengine.ops.shapes import ArrayType, array_type
+from graphengine.ops.traits import OpTrait
 from graphengine.transform.gradient import filled, pruned, record_backward
-from graphengine.transform.mode import in_training_mode, with_iteration
 
 LEARNING_RATE, ITERATION, GRADIENT_NORM = "learning_rate", "iteration", "gradient_norm"
 
@@ -78,8 +78,7 @@ def step_graph(
         GE201 if the model uses a name that the step needs.
     """
     value = graph.value_name(loss)
-    whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, seed)
-    recorder = Recorder(whole)
+    recorder = Recorder(in_training(graph, rules, seed))
     gradients = record_gradients(recorder, value, rules)
     updates, carried = record_updates(recorder, gradients, rules, clipping)
     for name, update in graph.updates.items():
@@ -135,6 +134,22 @@ def record_updates(
             carried[f"new_{target}"] = target
     unchanged = {f"new_{name}": name for name in recorder.graph.trainable if name not in rules}
     return {**outputs, **unchanged}, {**carried, **unchanged}
+
+
+def in_training(graph: Graph, rules: Mapping[str, Update], seed: int) -> Graph:
+    """The graph as a step runs it: with the step's declarations, and in training mode if its nodes have one.
+
+    Raises
+    ------
+    InvalidModelError
+        GE201 if the model uses a name that the step needs.
+    """
+    graph = with_declarations(graph, rules)
+    if not any(OpTrait.HAS_MODE in node.node.traits for node in graph.nodes):
+        return graph
+    from graphengine.transform.mode import in_training_mode, with_iteration
+
+    return with_iteration(in_training_mode(graph), ITERATION, seed)
 
 
 def with_declarations(graph: Graph, rules: Mapping[str, Update]) -> Graph:

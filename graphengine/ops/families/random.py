@@ -23,7 +23,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["float64", "float32"]
 
 
-@register("random_key")
+@register("random_key", traits=("has_mode",))
 class RandomKey(Node):
     """The key of a random op: a pure function of `seed`, `stream` and iteration, z = [sha256(seed/stream), iteration].
 
