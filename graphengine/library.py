@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from graphengine.errors import UsageError, did_you_mean
@@ -18,18 +17,16 @@ def models() -> dict[str, Path]:
     return {path.stem: path for folder in folders[:1] for path in sorted(folder.glob("*.json"))}
 
 
-def model_file(name: str | Path) -> Path:
-    """Return the file that a path or the name of a shipped model means; an existing file comes first.
+def shipped_file(name: str) -> Path:
+    """Return the file of a shipped model, for a name that is no file.
 
     Raises
     ------
     UsageError
-        GE101 if there is neither.
+        GE101 if there is no such model.
     """
-    path, shipped = Path(name), models()
-    if os.path.exists(name):  # noqa: PTH110 - of names that are too long `Path` makes an error
-        return path
-    if str(name) in shipped:
-        return shipped[str(name)]
-    hint = did_you_mean(path.stem, shipped, "shipped models")
+    shipped = models()
+    if name in shipped:
+        return shipped[name]
+    hint = did_you_mean(Path(name).stem, shipped, "shipped models")
     raise UsageError(f"no such file, and no shipped model of that name: '{name}'", code="GE101", hint=hint)

@@ -26,11 +26,12 @@ from typer.testing import CliRunner
 import graphengine
 from graphengine.backends.numpy.plan import Plan
 from graphengine.cli import app as application
+from graphengine.cli.opening import model_file
 from graphengine.cli.output import array_text, make_streams_forgiving, print_line
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.functions import shipped_functions
 from graphengine.format.writing import dump_model
-from graphengine.library import model_file, models
+from graphengine.library import models
 from graphengine.limits import Limits
 from graphengine.model import outputs
 from graphengine.ops.registry import OPS

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphengine.cli.opening import model_file
 from graphengine.cli.options import ModelName, OutputFormat, current_limits
 from graphengine.cli.output import Format, print_json, print_line, print_lines, print_result, writable
-from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.format.differences import Difference

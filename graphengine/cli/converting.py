@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.opening import open_without_inputs
+from graphengine.cli.opening import model_file, open_without_inputs
 from graphengine.cli.options import ModelName, Plugins, Settings, Strict, current_limits
 from graphengine.cli.output import check_targets, print_note, writable
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
-from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from graphengine.cli.failures import print_problems
-from graphengine.cli.opening import open_without_inputs
+from graphengine.cli.opening import model_file, open_without_inputs
 from graphengine.cli.options import (
     ModelName,
     Of,
@@ -35,7 +35,6 @@ from graphengine.cli.output import (
     print_text,
     writable,
 )
-from graphengine.library import model_file
 from graphengine.mappings import only, without
 from graphengine.wording import escaped_json
 

@@ -13,10 +13,9 @@ import typer
 from graphengine.cli.clustering import chosen
 from graphengine.cli.data_files import column_names, columns_to_keep
 from graphengine.cli.failures import heed
-from graphengine.cli.opening import check_inputs, open_model
+from graphengine.cli.opening import check_inputs, model_file, open_model
 from graphengine.cli.options import ColumnNames, ModelName, OutputFormat, Plugins, Strict, current_limits
 from graphengine.cli.output import Format, print_line, print_note, print_result
-from graphengine.library import model_file
 from graphengine.wording import counted
 
 if TYPE_CHECKING:

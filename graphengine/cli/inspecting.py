@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.describing import describe_model, print_fit, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
-from graphengine.cli.opening import open_model
+from graphengine.cli.opening import model_file, open_model
 from graphengine.cli.options import (
     BackendName,
     Device,
@@ -35,7 +35,6 @@ from graphengine.cli.output import (
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.values import named_values
 from graphengine.errors import MOST_REPORTED, GraphEngineError, Problem, UsageError, curtailed
-from graphengine.library import model_file
 from graphengine.plugins import load_plugins
 
 if TYPE_CHECKING:

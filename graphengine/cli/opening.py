@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,22 @@ from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.failures import heed
 from graphengine.cli.options import current_limits
 from graphengine.errors import InputError, UsageError, did_you_mean
-from graphengine.library import model_file
+from graphengine.library import shipped_file
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
+
+
+def model_file(name: str | Path) -> Path:
+    """Return the file that a path or the name of a shipped model means; an existing file comes first.
+
+    Raises
+    ------
+    UsageError
+        GE101 if there is neither.
+    """
+    exists = os.path.exists(name)  # noqa: PTH110 - of names that are too long `Path` makes an error
+    return Path(name) if exists else shipped_file(str(name))
 
 
 def open_model(

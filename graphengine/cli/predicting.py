@@ -12,7 +12,7 @@ import typer
 
 from graphengine.cli.data_files import kept_columns, offered_by
 from graphengine.cli.failures import heed
-from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.opening import decoded, model_file, open_changed
 from graphengine.cli.options import (
     BackendName,
     CheckFinite,
@@ -37,7 +37,6 @@ from graphengine.cli.output import (
     writable,
 )
 from graphengine.cli.values import named_values
-from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.cli.data_files import Offer

@@ -10,12 +10,11 @@ import typer
 
 from graphengine.cli.data_files import read_data
 from graphengine.cli.fitting import needed_to_fit
-from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.opening import decoded, model_file, open_changed
 from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, Settings, Strict
 from graphengine.cli.output import Format, check_targets, print_note, print_result, writable
 from graphengine.cli.values import named_values
 from graphengine.errors import GraphEngineError, UsageError
-from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.fit.statistics import Fit

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.opening import decoded, model_file, open_changed
 from graphengine.cli.options import Inputs, ModelName, Of, OutputFile, Plugins, Settings, Strict, Unfold, Wrt
 from graphengine.cli.output import check_targets, json_text, print_or_write, with_warnings
 from graphengine.cli.values import named_values
-from graphengine.library import model_file
 
 
 class TraceFormat(StrEnum):

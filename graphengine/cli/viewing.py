@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.opening import decoded, model_file, open_changed
 from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings, Strict
 from graphengine.cli.output import Format, check_targets, print_note, print_result, writable
 from graphengine.cli.values import named_values
-from graphengine.library import model_file
 
 
 def view(

@@ -6,17 +6,18 @@ A model that is made of a table has standardized columns, and is linear or a sma
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine import library
 from graphengine.format.documents import ModelDocument
 from graphengine.format.reading import as_json, parse_model, read_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import Graph
+from graphengine.library import shipped_file
 from graphengine.mappings import absent, only
 from graphengine.model.builder import Builder, Value
 from graphengine.model.model import Model
@@ -149,7 +150,8 @@ def _content_of(model: Any) -> tuple[dict[str, Any], Path | None]:
         return model_as_dict(parse_model(as_json(model), is_written=False)[0]), None
     if not isinstance(model, (str, Path)):
         raise ValueError(f"a model is {SOURCES}, or a function that returns one of these, not {model!r}")
-    path = library.model_file(model)
+    exists = os.path.exists(model)  # noqa: PTH110 - of names that are too long `Path` makes an error
+    path = Path(model) if exists else shipped_file(str(model))
     return model_as_dict(read_model(path)[0]), path
 
 

@@ -37,7 +37,7 @@ def load(
     ModelWarning
         For each of `Model.warnings`.
     """
-    path = models().get(str(path), path) if not os.path.exists(path) else path  # noqa: PTH110 - as in `library`
+    path = models().get(str(path), path) if not os.path.exists(path) else path  # noqa: PTH110 - long names
 
     def loaded() -> Model:
         document, source = read_model(path, limits, salvage=True)
