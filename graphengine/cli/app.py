@@ -17,9 +17,10 @@ from typer.core import TyperGroup
 
 from graphengine import gc_pause
 from graphengine.cli.failures import begin, ended_in_order, reported
-from graphengine.cli.options import KNOWN, set_limits
+from graphengine.cli.options import KNOWN, LIMITS, limits_of
 from graphengine.cli.output import print_line
 from graphengine.errors import ModelWarning
+from graphengine.limits import DEFAULT
 
 COMMANDS = {
     "new": "inferring",
@@ -190,7 +191,7 @@ def start(
     ] = None,
 ) -> None:
     """Options of no command; without a command, say which there are."""
-    set_limits(limits or [])
+    LIMITS.set(limits_of(limits) if limits else DEFAULT)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)

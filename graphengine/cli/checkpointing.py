@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from graphengine.cli.failures import WORK_FAILED
-from graphengine.cli.opening import open_changed
+from graphengine.cli.opening import on_device, open_changed
 from graphengine.cli.options import (
     BackendName,
     Device,
@@ -19,7 +19,6 @@ from graphengine.cli.options import (
     Settings,
     Strict,
     UpdateRuleFile,
-    on_device,
 )
 from graphengine.cli.output import Format, print_lines, print_result
 from graphengine.errors import UsageError

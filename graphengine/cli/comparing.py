@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphengine.cli.opening import model_file
-from graphengine.cli.options import ModelName, OutputFormat, current_limits
+from graphengine.cli.options import LIMITS, ModelName, OutputFormat
 from graphengine.cli.output import Format, print_json, print_line, print_lines, print_result, writable
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def upgrade(
     from graphengine.format.reading import read_model
     from graphengine.format.writing import dump_model
 
-    document, source = read_model(file, current_limits())
+    document, source = read_model(file, LIMITS.get())
     target, data = output or file, dump_model(document)
     changed = output is not None or source.data != data
     if changed:
@@ -76,4 +76,4 @@ def _document(name: str) -> ModelDocument:
     from graphengine.format.building import completed
     from graphengine.format.reading import read_model
 
-    return completed(read_model(model_file(name), current_limits())[0])
+    return completed(read_model(model_file(name), LIMITS.get())[0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.opening import model_file, open_without_inputs
-from graphengine.cli.options import ModelName, Plugins, Settings, Strict, current_limits
+from graphengine.cli.options import LIMITS, ModelName, Plugins, Settings, Strict
 from graphengine.cli.output import check_targets, print_note, writable
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
@@ -177,7 +177,7 @@ def import_model(
         targets=targets,
         fixed=_given(fixed, "--fix"),
         sizes=_whole(_given(sizes, "--size")),
-        limits=current_limits(),
+        limits=LIMITS.get(),
     )
     model.save(output)
     for note in (model.document.metadata or {}).get(ONNX, {}).get("notes", []):

@@ -14,7 +14,7 @@ from graphengine.cli.clustering import chosen
 from graphengine.cli.data_files import column_names, columns_to_keep
 from graphengine.cli.failures import heed
 from graphengine.cli.opening import check_inputs, model_file, open_model
-from graphengine.cli.options import ColumnNames, ModelName, OutputFormat, Plugins, Strict, current_limits
+from graphengine.cli.options import LIMITS, ColumnNames, ModelName, OutputFormat, Plugins, Strict
 from graphengine.cli.output import Format, print_line, print_note, print_result
 from graphengine.wording import counted
 
@@ -74,7 +74,7 @@ def score(
         tuple((name, _frozen(what)) for name, what in named.items()),
         row_stable,
         tuple(map(_anywhere, plugins or ())),
-        current_limits(),
+        LIMITS.get(),
     )
     with _shown() as seen:
         found = score_folder(scoring, data, folder, _engine(workers, dask), seen)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from graphengine.cli.options import OutputFile, OutputFormat, current_limits
+from graphengine.cli.options import LIMITS, OutputFile, OutputFormat
 from graphengine.cli.output import Format, aligned, check_targets, print_note, print_notes, print_result, print_text
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.wording import counted, shown
@@ -120,7 +120,7 @@ def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output
     if data.name.lower().endswith((".jsonl", ".npz", ".npy", ".json", ".xlsx")):
         raise UsageError(f"--data {data} is not a file of columns", hint="save the table as .csv, .csv.gz or .parquet")
     folder, name = output.parent if output else Path(), output.stem if output else data.name.partition(".")[0]
-    memory = Memory(current_limits().data_bytes)
+    memory = Memory(LIMITS.get().data_bytes)
     draft = draft_table(
         data,
         wanted.target,
@@ -187,7 +187,7 @@ def _canonical(document: dict[str, Any], path: Path) -> bytes:
     from graphengine.format.writing import dump_model
     from graphengine.model.model import Model
 
-    Model.from_dict(document, path, limits=current_limits())
+    Model.from_dict(document, path, limits=LIMITS.get())
     return dump_model(ModelDocument.model_validate(document))
 
 

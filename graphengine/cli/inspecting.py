@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.describing import describe_model, print_fit, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
-from graphengine.cli.opening import model_file, open_model
+from graphengine.cli.opening import model_file, on_device, open_model
 from graphengine.cli.options import (
     BackendName,
     Device,
@@ -20,7 +20,6 @@ from graphengine.cli.options import (
     Plugins,
     Strict,
     Unfold,
-    on_device,
 )
 from graphengine.cli.output import (
     Format,

@@ -1,4 +1,4 @@
-"""From what the command line says to a model: a path or the name of a shipped model, settings, plugins."""
+"""From what the command line says to a model: a path or the name of a shipped model, settings, plugins, a backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.failures import heed
-from graphengine.cli.options import current_limits
+from graphengine.cli.options import LIMITS
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.library import shipped_file
 
@@ -46,7 +46,7 @@ def open_model(
         from graphengine.model.loading import load
 
         _load_plugins(plugins)
-        model = load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
+        model = load(model_file(name), update_rule=update_rule, limits=LIMITS.get(), backend=backend)
     heed(model.warnings, strict=strict)
     return model
 
@@ -70,7 +70,7 @@ def open_changed(
 
     _load_plugins(plugins)
     path = model_file(name)
-    limits = current_limits()
+    limits = LIMITS.get()
 
     def loaded() -> tuple[Model, dict[str, Any]]:
         content = parse_json(read_bytes(path, limits), str(path), limits)
@@ -95,6 +95,11 @@ def open_without_inputs(
     if given:
         raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
     return model
+
+
+def on_device(backend: str, device: str | None) -> str:
+    """Return the name of a backend for a device."""
+    return f"{backend}:{device}" if device else backend
 
 
 def _load_plugins(plugins: Iterable[str] | None) -> None:

@@ -150,24 +150,15 @@ def _split(option: str, pair: str) -> tuple[str, str]:
     return name, text
 
 
-def on_device(backend: str, device: str | None) -> str:
-    """Return the name of a backend for a device."""
-    return f"{backend}:{device}" if device else backend
-
-
 KNOWN = tuple(field.name for field in fields(Limits))
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
-_LIMITS: ContextVar[Limits] = ContextVar("limits", default=DEFAULT)
+LIMITS: ContextVar[Limits] = ContextVar("limits", default=DEFAULT)
+"""The limits of the command that runs."""
 
 
-def current_limits() -> Limits:
-    """The limits of the command that runs."""
-    return _LIMITS.get()
-
-
-def set_limits(pairs: Iterable[str]) -> None:
-    """Take `NAME=SIZE` from the command line; a size is an integer, with a unit such as MiB if it counts bytes.
+def limits_of(pairs: Iterable[str]) -> Limits:
+    """Limits from `NAME=SIZE` on a command line; a size is an integer, with a unit such as MiB if it counts bytes.
 
     Raises
     ------
@@ -182,4 +173,4 @@ def set_limits(pairs: Iterable[str]) -> None:
         if size is None:
             raise UsageError(f"--limit {name}: a size is an integer such as 1000 or 4GiB, not '{text}'")
         limits = replace(limits, **{name: int(size[1]) * UNITS[size[2] or ""]})
-    _LIMITS.set(limits)
+    return limits

@@ -12,7 +12,7 @@ import typer
 
 from graphengine.cli.data_files import kept_columns, offered_by
 from graphengine.cli.failures import heed
-from graphengine.cli.opening import decoded, model_file, open_changed
+from graphengine.cli.opening import decoded, model_file, on_device, open_changed
 from graphengine.cli.options import (
     BackendName,
     CheckFinite,
@@ -24,7 +24,6 @@ from graphengine.cli.options import (
     Plugins,
     Settings,
     Strict,
-    on_device,
 )
 from graphengine.cli.output import (
     TableFormat,

@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen, shards, working
 from graphengine.cli.failures import Unwritten, heed
-from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.opening import decoded, on_device, open_changed
 from graphengine.cli.options import (
     BackendName,
     CheckFinite,
@@ -28,7 +28,6 @@ from graphengine.cli.options import (
     Settings,
     Strict,
     UpdateRuleFile,
-    on_device,
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train

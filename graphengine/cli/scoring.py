@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import heed
-from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.opening import decoded, on_device, open_changed
 from graphengine.cli.options import (
     BackendName,
     ColumnNames,
@@ -19,7 +19,6 @@ from graphengine.cli.options import (
     Plugins,
     Settings,
     Strict,
-    on_device,
 )
 from graphengine.cli.output import Format, print_line, print_lines, print_result, print_table
 from graphengine.cli.values import named_values

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from graphengine.cli.options import current_limits, split_pairs
+from graphengine.cli.options import LIMITS, split_pairs
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.format.settings import keys_of, with_value
 from graphengine.wording import shortened
@@ -36,7 +36,7 @@ def json_value(option: str, text: str) -> Any:
     from graphengine.format.strict import parse_json
 
     try:
-        return parse_json(text.encode(errors="surrogateescape"), limits=current_limits())
+        return parse_json(text.encode(errors="surrogateescape"), limits=LIMITS.get())
     except InvalidModelError as error:
         if _BARE_WORD.fullmatch(text):
             return text
