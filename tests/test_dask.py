@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 import graphengine as ge
 from graphengine import dask
 from graphengine.backends import one_thread
-from graphengine.cli import progress
 from graphengine.cli.app import app_of
-from graphengine.cli.failures import Unwritten
+from graphengine.cli.clustering import warnings_as_notes
 from graphengine.model import dask_workers
 from graphengine.model.shard_tasks import PipedActor, ShardActor, training_task
+from graphengine.training.interrupting import run_to_end
 
 pytestmark = pytest.mark.extra("dask")
 
@@ -137,7 +137,8 @@ def test_a_training_says_when_it_has_fewer_workers_and_takes_new_ones(monkeypatc
         return asked(request)
 
     trainer.stepper.sharding.workers.subtotals = subtotals
-    progress.train(trainer, quiet=True, log=None, unwritten=Unwritten())
+    with warnings_as_notes():
+        run_to_end(trainer)
     assert capsys.readouterr().err.splitlines() == [
         "warning: iteration 2 was computed by 1 of 2 workers",
         "warning: iteration 4 was computed by 2 of 2 workers",

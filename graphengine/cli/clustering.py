@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.output import print_line
+from graphengine.cli.output import print_line, print_note
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.model.model import Model
     from graphengine.training.loop import Trainer
-
-WorkerCount: TypeAlias = Annotated[
-    int | None, typer.Option("--workers", min=1, metavar="N", help="Compute with N workers on this machine.")
-]
-DaskAddress: TypeAlias = Annotated[
-    str | None, typer.Option("--dask", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
-]
 
 
 def cluster(
@@ -68,18 +62,17 @@ def chosen(workers: int | None, dask: str | None) -> int | str | None:
     return dask or workers
 
 
-def shards(
-    model: Model, overrides: Mapping[str, Any], given: Mapping[str, Any], who: int | str | None
-) -> dict[str, Any]:
-    """Keywords of a training with the shards that workers need, if there are any.
+def trainer_over(
+    model: Model, given: dict[str, Any], options: Mapping[str, Any], workers: int | None, dask: str | None
+) -> tuple[Trainer | SolverTrainer, AbstractContextManager[None]]:
+    """Return a training with the shards that workers need, and the block in which they compute them.
 
     Raises
     ------
     UsageError
-        GE801 for data that workers could not open.
+        GE801 for two kinds of workers, or for data that workers could not open.
     """
-    if who is None:
-        return dict(overrides)
+    who = chosen(workers, dask)
     if given and isinstance(who, str):
         hint = "declare the data in the model file, and name it with --set training.data=NAME"
         raise UsageError(
@@ -87,15 +80,28 @@ def shards(
         )
     from graphengine.dask import sharded
 
-    return sharded(model, overrides)
+    trainer = model.trainer(given or None, **sharded(model, options))
+    return trainer, _working(trainer, model, given, who)
 
 
-def working(
-    trainer: Trainer | SolverTrainer, model: Model, given: Any, who: int | str | None
-) -> AbstractContextManager[None]:
-    """Let workers compute the shards of a training in the block; one local worker is this process."""
-    if who in (None, 1):
-        return nullcontext()
+@contextmanager
+def _working(trainer: Trainer | SolverTrainer, model: Model, given: Any, who: int | str | None) -> Iterator[None]:
+    """Let workers compute the shards of a training in the block, and note if one is lost."""
     from graphengine.scale import local_training
 
-    return local_training.working(trainer, model, given or None, who)
+    with local_training.working(trainer, model, given or None, who), warnings_as_notes():
+        yield
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Print what is logged as a warning, such as that a worker is lost."""
+    from graphengine.training.history import LOG
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: print_note(f"warning: {record.getMessage()}")  # type: ignore[method-assign]
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)

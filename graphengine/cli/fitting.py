@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen
+from graphengine.cli.clustering import chosen
 from graphengine.cli.data_files import data_by_name, named_after, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, on_device, open_changed
 from graphengine.cli.options import (
     BackendName,
     ColumnNames,
+    DaskAddress,
     DataName,
     Device,
     Inputs,
@@ -24,6 +25,7 @@ from graphengine.cli.options import (
     SaveFile,
     Settings,
     Strict,
+    WorkerCount,
 )
 from graphengine.cli.output import Format, array_text, check_targets, print_lines, print_result
 from graphengine.cli.running import check_save, save_model

@@ -97,6 +97,12 @@ SaveFile: TypeAlias = Annotated[
     Path | None,
     typer.Option("--save", metavar="FILE", callback=writable, help="Write the model with its final values."),
 ]
+WorkerCount: TypeAlias = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help="Compute with N workers on this machine.")
+]
+DaskAddress: TypeAlias = Annotated[
+    str | None, typer.Option("--dask", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
+]
 CheckpointFolder: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", parser=folder_path, help="Write checkpoints to FOLDER so that training can resume."),

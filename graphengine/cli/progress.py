@@ -1,9 +1,7 @@
-"""A training as people like to see it: a bar on a terminal, a log of JSON lines, and an end that Ctrl-C may bring."""
+"""A training as people like to see it: a bar on a terminal, a log of JSON lines, and how to resume after Ctrl-C."""
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.failures import Unwritten
-from graphengine.cli.output import before_the_work, print_note, print_text
-from graphengine.errors import WorkersError
+from graphengine.cli.output import before_the_work, print_note
+from graphengine.training.interrupting import Terminated
 
 if TYPE_CHECKING:
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.training.checkpoint import Checkpoints
-    from graphengine.training.history import History, Iteration
+    from graphengine.training.history import Iteration
     from graphengine.training.loop import Trainer
 
 
@@ -25,18 +23,17 @@ FIRST_KEYS = ["iteration", "epoch", "loss"]
 """By which a line of a log is known."""
 
 
-def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, unwritten: Unwritten) -> None:
-    """Run a training to its end, with a bar on stderr if that is a terminal.
+@contextmanager
+def watched(
+    trainer: Trainer | SolverTrainer, *, bar: bool, log: Path | None, unwritten: Unwritten
+) -> Iterator[Callable[[Iteration], None]]:
+    """Yield what shows the rows of a training: with a bar on stderr, in a log, or both.
 
-    A log that cannot be written any more does not end it. Warnings of the package's logger are printed as notes. On a
-    signal that ends it a checkpoint is written, if there is a folder for them, and a note says how to resume.
+    A log that cannot be written any more does not end the training.
     """
-    from graphengine.training.interrupting import Terminated, run_to_end
-
     with ExitStack() as stack:
-        stack.enter_context(_warnings_as_notes())
         seen: list[Callable[[Iteration], None]] = []
-        if sys.stderr.isatty() and not quiet:
+        if bar:
             from graphengine.training.progress_bar import progress_bar
 
             seen.append(stack.enter_context(progress_bar(trainer)))
@@ -51,27 +48,13 @@ def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, un
             for each in seen:
                 each(row)
 
-        try:
-            run_to_end(trainer, see)
-        except (KeyboardInterrupt, Terminated, WorkersError) as error:
-            stack.close()
-            signal = f"{error.name}: " if isinstance(error, Terminated) else ""
-            print_note(signal + _how_to_go_on(trainer))
-            raise
+        yield see
 
 
-@contextmanager
-def _warnings_as_notes() -> Iterator[None]:
-    """Print what is logged as a warning, such as that a worker is lost."""
-    from graphengine.training.history import LOG
-
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: print_note(f"warning: {record.getMessage()}")  # type: ignore[method-assign]
-    LOG.addHandler(handler)
-    try:
-        yield
-    finally:
-        LOG.removeHandler(handler)
+def note_interruption(trainer: Trainer | SolverTrainer, error: BaseException) -> None:
+    """Print how to resume a training that a signal or the loss of its workers has ended."""
+    signal = f"{error.name}: " if isinstance(error, Terminated) else ""
+    print_note(signal + _how_to_go_on(trainer))
 
 
 def _how_to_go_on(trainer: Trainer | SolverTrainer) -> str:
@@ -91,31 +74,6 @@ def _how_to_resume(checkpoints: Checkpoints, done: int) -> str:
         return ", before there was a checkpoint"
     kept = "" if checkpoints.written == done else f", saved after iteration {checkpoints.written}"
     return f"{kept}; resume with --checkpoint {checkpoints.folder} --resume"
-
-
-def check_plot(path: Path | None) -> None:
-    """Find out before a long training that its curve could not be drawn or written."""
-    if path is not None:
-        from graphengine.draw.curve import check_format
-
-        check_format(path)
-
-
-def draw_curve(history: History, path: Path | None, unwritten: Unwritten) -> None:
-    """Draw the loss curve into a file, if one is named for it."""
-    if path is not None:
-        from graphengine.draw.curve import save_curve
-
-        with unwritten.kept():
-            save_curve(history, path)
-
-
-def print_curve(history: History | None) -> None:
-    """Print the loss curve, if there is one."""
-    if history is not None:
-        from graphengine.draw.curve import terminal_curve
-
-        print_text(f"{terminal_curve(history.losses)}\n")
 
 
 def _log(

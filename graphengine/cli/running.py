@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen, shards, working
 from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.opening import decoded, on_device, open_changed
 from graphengine.cli.options import (
@@ -16,6 +17,7 @@ from graphengine.cli.options import (
     CheckFinite,
     CheckpointFolder,
     ColumnNames,
+    DaskAddress,
     DataName,
     Device,
     Inputs,
@@ -28,11 +30,11 @@ from graphengine.cli.options import (
     Settings,
     Strict,
     UpdateRuleFile,
+    WorkerCount,
 )
-from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
-from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
+from graphengine.cli.output import Format, check_targets, print_json, print_note, print_text, writable
 from graphengine.cli.reporting import CheckedRows, Report, TrainedRows, training_warnings
-from graphengine.errors import UsageError
+from graphengine.errors import UsageError, WorkersError
 
 if TYPE_CHECKING:
     from graphengine.fit.solver_trainer import SolverTrainer
@@ -85,7 +87,7 @@ def run(
     --data and --input are evaluated, or trained on, and override the data of the file.
     """
     check_targets({"--data": data, "--save": save, "--log": log, "--plot": plot})
-    check_plot(plot)
+    _check_plot(plot)
     saving = _saving(checkpoint, resume=resume)
     opened, given = open_changed(
         model, plugins, settings, update_rule, backend=on_device(backend, device), strict=strict
@@ -97,14 +99,12 @@ def run(
         given = _with_data(opened, data, columns, given, trains=trains)
     unwritten = Unwritten()
     if trains:
-        who = chosen(workers, dask)
-        overrides = shards(opened, _overrides(context), given, who)
-        trainer = opened.trainer(given or None, **saving, **overrides)
+        trainer, work = _trainer(opened, given, {**saving, **_overrides(context)}, workers, dask)
         _heed_resuming(trainer, strict=strict)
-        with working(trainer, opened, given, who):
-            history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
+        with work:
+            _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
-        draw_curve(history, plot, unwritten)
+        _draw_curve(trainer.history, plot, unwritten)
         report = _report_of(opened, trainer)
     else:
         report = _evaluate(opened, given, check_finite=check_finite)
@@ -161,8 +161,10 @@ def _print_report(report: Report, saved: Mapping[str, str], *, curve: bool) -> N
     report.print(saved)
     if report.history is None and report.model.document.training is not None:
         print_note("the file has trained values and was evaluated; 'graphengine train' trains it further")
-    if curve:
-        print_curve(report.history)
+    if curve and report.history is not None:
+        from graphengine.draw.curve import terminal_curve
+
+        print_text(f"{terminal_curve(report.history.losses)}\n")
 
 
 def _trains(model: Model, context: typer.Context) -> bool:
@@ -220,13 +222,56 @@ def save_model(model: Model, path: Path | None, unwritten: Unwritten) -> dict[st
     return {}
 
 
+def _trainer(
+    model: Model, given: dict[str, Any], options: Mapping[str, Any], workers: int | None, dask: str | None
+) -> tuple[Trainer | SolverTrainer, AbstractContextManager[None]]:
+    """A training, and the block in which workers compute its shards, if there are any."""
+    if workers is None and dask is None:
+        return model.trainer(given or None, **options), nullcontext()
+    from graphengine.cli.clustering import trainer_over
+
+    return trainer_over(model, given, options, workers, dask)
+
+
 def _train(
     trainer: Trainer | SolverTrainer, *, check_finite: bool, quiet: bool, log: Path | None, unwritten: Unwritten
-) -> History:
+) -> None:
+    """Run a training to its end; a bar on a terminal and a log show its rows, and a note says how to resume it."""
+    from graphengine.training.interrupting import Terminated, run_to_end
+
     if check_finite:
         _check_finite(trainer)
-    train(trainer, quiet=quiet, log=log, unwritten=unwritten)
-    return trainer.history
+    bar = sys.stderr.isatty() and not quiet
+    try:
+        if not bar and log is None:
+            run_to_end(trainer)
+        else:
+            from graphengine.cli.progress import watched
+
+            with watched(trainer, bar=bar, log=log, unwritten=unwritten) as see:
+                run_to_end(trainer, see)
+    except (KeyboardInterrupt, Terminated, WorkersError) as error:
+        from graphengine.cli.progress import note_interruption
+
+        note_interruption(trainer, error)
+        raise
+
+
+def _check_plot(path: Path | None) -> None:
+    """Find out before a long training that its curve could not be drawn or written."""
+    if path is not None:
+        from graphengine.draw.curve import check_format
+
+        check_format(path)
+
+
+def _draw_curve(history: History, path: Path | None, unwritten: Unwritten) -> None:
+    """Draw the loss curve into a file, if one is named for it."""
+    if path is not None:
+        from graphengine.draw.curve import save_curve
+
+        with unwritten.kept():
+            save_curve(history, path)
 
 
 def _heed_resuming(trainer: Trainer | SolverTrainer, *, strict: bool) -> None:

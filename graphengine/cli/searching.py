@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen
+from graphengine.cli.clustering import chosen
 from graphengine.cli.data_files import data_by_name, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import on_device, open_model
 from graphengine.cli.options import (
     BackendName,
     ColumnNames,
+    DaskAddress,
     DataName,
     Device,
     ModelName,
@@ -24,6 +25,7 @@ from graphengine.cli.options import (
     SaveFile,
     Strict,
     UpdateRuleFile,
+    WorkerCount,
     split_pairs,
 )
 from graphengine.cli.output import Format, check_targets, json_text, print_line, print_note, print_result, print_table
