@@ -224,13 +224,16 @@ def test_functions_are_simple(trees):
 
 
 OPS_IN_PASSES = {
-    "transform.backward": (4, "undoes broadcasting, makes opaque nodes, and names what products and loops pass on"),
+    "transform.backward": (
+        5,
+        "begins with 1, undoes broadcasting, makes opaque nodes, and names what products and loops pass on",
+    ),
     "transform.path": (
         3,
         "a choice passes the gradient of the branch taken; a quotient by a literal has no pole; constants",
     ),
     "transform.filling": (4, "makes constants"),
-    "transform.gradient": (2, "the gradient of a value with respect to itself is 1, and with respect to any other 0"),
+    "transform.gradient": (1, "the gradient with respect to what a value does not depend on is 0"),
     "transform.mode": (6, "gives random ops their keys, and makes keys of numbers that are carried"),
     "transform.packing": (2, "takes a vector apart"),
     "transform.passes": (33, "rules of algebra, each about the ops that it names"),

@@ -26,7 +26,8 @@ from graphengine.ir.nodes import GraphNode
 from graphengine.mappings import absent, only, present
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS, Op
-from graphengine.transform.gradient import check_differentiable, gradient
+from graphengine.transform.backward import check_differentiable
+from graphengine.transform.gradient import gradient
 from graphengine.transform.own_backward import require_memory_for
 
 COMPLEX_STEP = 1e-20

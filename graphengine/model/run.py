@@ -15,7 +15,7 @@ from graphengine.ir.graph import Graph, gradient_names
 from graphengine.model.evaluator import Evaluator, read_only, without_value
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import decode_array
-from graphengine.transform.gradient import check_differentiable
+from graphengine.transform.backward import check_differentiable
 
 
 class Parameters(MutableMapping[str, Any]):

@@ -18,7 +18,7 @@ from graphengine.mappings import without
 from graphengine.ops.body import bodies_of
 from graphengine.ops.shapes import dtype_name
 from graphengine.traces.formulas import documented
-from graphengine.transform.gradient import check_differentiable
+from graphengine.transform.backward import check_differentiable
 
 MAX_PATHS = 5
 """So many paths are listed, the shortest ones; all are counted."""

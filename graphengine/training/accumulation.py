@@ -24,7 +24,7 @@ from graphengine.ir.recording import Recorder
 from graphengine.mappings import picked, present
 from graphengine.training.compiled import CompiledStep, rules_of
 from graphengine.training.evaluation import require_merging
-from graphengine.transform.gradient import pruned
+from graphengine.transform.backward import pruned
 from graphengine.transform.stages import stages_of
 from graphengine.transform.step import (
     ITERATION,

@@ -1,4 +1,4 @@
-"""The backward pass, recorded: the `backward` of each node on the path, and the sums of what its inputs get.
+"""The backward pass from a scalar, recorded: the `backward` of each node on the path, and the sums of what inputs get.
 
 A `backward` is recorded once for all nodes alike (`ir/templates.py`): nodes of one instance, on operands of the same
 types, that pass gradients on to the same inputs.
@@ -13,17 +13,68 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphengine.errors import DifferentiationError
-from graphengine.ir.nodes import GraphNode, Operand, operand_keys
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Operand, has_loops, operand_keys, reached, results_of
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
 from graphengine.ir.templates import Namer, StandIn, Template, literal_key
+from graphengine.mappings import only, picked
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
-from graphengine.transform.path import Choice, OwnChoice, PathNode, put_through
+from graphengine.transform.merging_loops import merged_loops
+from graphengine.transform.path import Choice, OwnChoice, PathNode, backward_path, put_through
+
+
+def record_backward(recorder: Recorder, target: str, wanted: Sequence[str]) -> dict[str, Symbol | None]:
+    """Record the backward pass from the scalar `target`; the gradient of each wanted value, None where it is zero."""
+    check_differentiable(recorder.graph, target, wanted)
+    path = backward_path(recorder.graph, target, wanted)
+    gradients = BackwardPass(recorder, {target: filled(recorder, "ones_like", target).name}, path).gradients
+    return {name: recorder.symbol(gradients.get(name)) for name in wanted}
+
+
+def check_differentiable(graph: Graph, target: str, wanted: Sequence[str]) -> None:
+    """Refuse gradients that have no meaning.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if the target is not a floating-point scalar or a wanted value is not of floating-point dtype.
+    """
+    kind = graph.types[target]
+    if kind.shape != () or not kind.is_differentiable:
+        raise DifferentiationError(f"only a floating-point scalar has a gradient; '{target}' is {kind}")
+    for name in wanted:
+        if not graph.types[name].is_differentiable:
+            raise DifferentiationError(f"there is no gradient with respect to '{name}', which is {graph.types[name]}")
+
+
+def filled(recorder: Recorder, op: str, value: str) -> Symbol:
+    """Ones or zeros like a value, named as its gradient."""
+    symbol: Symbol = recorder.emit(op, recorder.instance(op, {}), (value,), recorder.free(gradient_name(value)))
+    return symbol
+
+
+def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, keep: Iterable[str] = ()) -> Graph:
+    """The recorded graph with only the nodes and declarations that the outputs need, and those to keep."""
+    graph = recorder.graph
+    kept, read = reached([*graph.nodes, *recorder.nodes], outputs.values())
+    types: Mapping[str, ArrayType] = recorder.types
+    if has_loops(kept):
+        kept, types, outputs = merged_loops(kept, types, outputs)
+    read.update(keep)
+    inputs, parameters, state = only(graph.inputs, read), only(graph.parameters, read), only(graph.state, read)
+    values = [*inputs, *parameters, *state, *results_of(kept)]
+    types = picked(types, values)  # in an order that no hash decides
+    state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
+    return graph.derive(
+        kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
+    )
 
 
 class BackwardPass:

@@ -18,7 +18,8 @@ import numpy as np
 from graphengine.ir.declarations import plain_inputs
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
-from graphengine.transform.gradient import as_output, gradient, pruned, record_backward
+from graphengine.transform.backward import pruned, record_backward
+from graphengine.transform.gradient import as_output, gradient
 
 WEIGHTED, VALUE = "weighted", "/value"
 

@@ -7,19 +7,14 @@ recorded, because it looks at values or calls foreign code, becomes one opaque n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 from graphengine import gc_pause
-from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, gradient_names
-from graphengine.ir.nodes import free_name, has_loops, reached, results_of
+from graphengine.ir.nodes import free_name
 from graphengine.ir.recording import Recorder, Symbol
-from graphengine.mappings import only, picked
-from graphengine.ops.shapes import ArrayType
-from graphengine.transform.backward import BackwardPass, gradient_name
-from graphengine.transform.merging_loops import merged_loops
-from graphengine.transform.path import backward_path
+from graphengine.mappings import picked
+from graphengine.transform.backward import filled, pruned, record_backward
 
 MAX_NAMES = 8
 """The description of a gradient graph names at most this many values."""
@@ -58,53 +53,6 @@ def gradient(
 def _listed(names: Sequence[str]) -> str:
     """The names in a description, or their number where they are many."""
     return ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
-
-
-def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, keep: Iterable[str] = ()) -> Graph:
-    """The recorded graph with only the nodes and declarations that the outputs need, and those to keep."""
-    graph = recorder.graph
-    kept, read = reached([*graph.nodes, *recorder.nodes], outputs.values())
-    types: Mapping[str, ArrayType] = recorder.types
-    if has_loops(kept):
-        kept, types, outputs = merged_loops(kept, types, outputs)
-    read.update(keep)
-    inputs, parameters, state = only(graph.inputs, read), only(graph.parameters, read), only(graph.state, read)
-    values = [*inputs, *parameters, *state, *results_of(kept)]
-    types = picked(types, values)  # in an order that no hash decides
-    state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
-    return graph.derive(
-        kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
-    )
-
-
-def check_differentiable(graph: Graph, target: str, wanted: Sequence[str]) -> None:
-    """Refuse gradients that have no meaning.
-
-    Raises
-    ------
-    DifferentiationError
-        GE411 if the target is not a floating-point scalar or a wanted value is not of floating-point dtype.
-    """
-    kind = graph.types[target]
-    if kind.shape != () or not kind.is_differentiable:
-        raise DifferentiationError(f"only a floating-point scalar has a gradient; '{target}' is {kind}")
-    for name in wanted:
-        if not graph.types[name].is_differentiable:
-            raise DifferentiationError(f"there is no gradient with respect to '{name}', which is {graph.types[name]}")
-
-
-def record_backward(recorder: Recorder, target: str, wanted: Sequence[str]) -> dict[str, Symbol | None]:
-    """Record the backward pass from the scalar `target`; the gradient of each wanted value, None where it is zero."""
-    check_differentiable(recorder.graph, target, wanted)
-    path = backward_path(recorder.graph, target, wanted)
-    gradients = BackwardPass(recorder, {target: filled(recorder, "ones_like", target).name}, path).gradients
-    return {name: recorder.symbol(gradients.get(name)) for name in wanted}
-
-
-def filled(recorder: Recorder, op: str, value: str) -> Symbol:
-    """Ones or zeros like a value, named as its gradient."""
-    symbol: Symbol = recorder.emit(op, recorder.instance(op, {}), (value,), recorder.free(gradient_name(value)))
-    return symbol
 
 
 def as_output(recorder: Recorder, gradient_: Symbol | None, value: str) -> str:

@@ -17,8 +17,8 @@ from graphengine.ir.memory import bytes_of, may_grow, memory_of, require_memory
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
 from graphengine.mappings import only, picked, present
-from graphengine.transform.backward import BackwardPass
-from graphengine.transform.gradient import gradient, pruned
+from graphengine.transform.backward import BackwardPass, pruned
+from graphengine.transform.gradient import gradient
 from graphengine.transform.path import PathNode, differentiable_values
 from graphengine.transform.reversal import free_names, with_inputs
 

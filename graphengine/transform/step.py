@@ -21,7 +21,7 @@ from graphengine.ir.recording import Recorder
 from graphengine.ops.inference import as_tuple
 from graphengine.ops.shapes import ArrayType, array_type
 from graphengine.ops.traits import OpTrait
-from graphengine.transform.gradient import filled, pruned, record_backward
+from graphengine.transform.backward import filled, pruned, record_backward
 
 LEARNING_RATE, ITERATION, GRADIENT_NORM = "learning_rate", "iteration", "gradient_norm"
 
