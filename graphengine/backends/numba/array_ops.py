@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.backends.numba.expressions import ARITHMETIC, CHECKED
-from graphengine.backends.numpy.calls import operand_kind, operand_shape
-from graphengine.backends.numpy.scalars import CHOICES, COMPARISONS
+from graphengine.backends.numpy.calls import CHOICES, COMPARISONS, operand_kind, operand_shape
 from graphengine.backends.protocol import Instruction
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.shapes import ArrayType, PythonNumber

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.backends.numpy.calls import values_of
-from graphengine.backends.numpy.scalars import COMPARISONS, gives_float, is_exact, is_float, safe_hypot
+from graphengine.backends.numpy.calls import COMPARISONS, gives_float, is_exact, is_float, safe_hypot, values_of
 from graphengine.backends.protocol import Instruction
 from graphengine.ops.registry import OPS
 

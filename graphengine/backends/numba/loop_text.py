@@ -19,9 +19,9 @@ from graphengine.backends.numba.groups import grouped
 from graphengine.backends.numba.parameters import GIVEN, RESULT, SCRATCH, SIZE, LoopNames, LoopParameter, indented
 from graphengine.backends.numba.row_loops import rows_texts
 from graphengine.backends.numba.rows_text import RowsText
+from graphengine.backends.numpy.calls import is_float
 from graphengine.backends.numpy.lowering import constants
 from graphengine.backends.numpy.number_text import literal
-from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.protocol import Instruction
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand

@@ -24,8 +24,7 @@ from graphengine.backends.numba.row_parts import SharedLoop
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numba.teams import MEMBER_AND_TEAM
 from graphengine.backends.numpy.buffers import is_large
-from graphengine.backends.numpy.calls import Call
-from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.numpy.calls import Call, is_float
 from graphengine.backends.protocol import Instruction
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand

@@ -16,7 +16,7 @@ import numpy as np
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import CHECKED, EXACT, NAMES
 from graphengine.backends.numba.parameters import indented
-from graphengine.backends.numpy.scalars import COMPARISONS
+from graphengine.backends.numpy.calls import COMPARISONS
 from graphengine.ops.shapes import ArrayType
 
 PAIRED = {"add": True, "sub": False, "mul": True}

@@ -15,9 +15,8 @@ import numpy as np
 
 from graphengine.backends.numba.expressions import expression_of
 from graphengine.backends.numba.slot_codes import SlotStep, interpreter, interpreter_text, rows_of
-from graphengine.backends.numpy.calls import values_of
+from graphengine.backends.numpy.calls import is_float, is_truth, values_of
 from graphengine.backends.numpy.lowering import constants
-from graphengine.backends.numpy.scalars import is_float, is_truth
 from graphengine.backends.protocol import CodeListing, Instruction, Rounds, instructions
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import operand_key

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.backends.numpy.calls import values_of
+from graphengine.backends.numpy.calls import NAMES, SCALAR, is_float, is_scalar, values_of
 from graphengine.backends.numpy.number_text import Names, NoTextError, NumberText, literals
-from graphengine.backends.numpy.scalars import NAMES, SCALAR, is_float, is_scalar
 from graphengine.backends.numpy.source import function_of
 from graphengine.backends.protocol import Instruction, instructions
 from graphengine.ir.graph import Graph

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.calls import Call, dot, made, operand_kind, operand_shape, typed
-from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.numpy.calls import Call, dot, is_float, made, operand_kind, operand_shape, typed
 from graphengine.backends.protocol import Instruction
 from graphengine.ops.inference import elementwise, normalized_axes
 from graphengine.ops.registry import OPS

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, updates_last
-from graphengine.backends.numpy.calls import on_scalars, values_of
+from graphengine.backends.numpy.calls import is_float, on_scalars, values_of
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.float_loops import FloatLoop, LoopParts
 from graphengine.backends.numpy.lowering import Fuse, constants, lower
-from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.backends.protocol import Instruction
 from graphengine.ir.declarations import Input, plain_inputs

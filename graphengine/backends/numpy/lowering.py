@@ -11,9 +11,18 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.backends.numpy.calls import Call, made, on_scalars, typed, values_of
+from graphengine.backends.numpy.calls import (
+    SCALAR,
+    Call,
+    is_float,
+    is_scalar,
+    made,
+    on_scalars,
+    safe_divide,
+    typed,
+    values_of,
+)
 from graphengine.backends.numpy.kernels import KERNELS, VIEWS, by_ufunc
-from graphengine.backends.numpy.scalars import SCALAR, is_float, is_scalar, safe_divide
 from graphengine.backends.protocol import Instruction, instruction_of
 from graphengine.backends.reference.diagnosis import bounded
 from graphengine.ir.graph import Graph

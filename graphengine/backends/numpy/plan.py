@@ -15,12 +15,11 @@ import numpy as np
 
 from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, large_kinds, updates_last
-from graphengine.backends.numpy.calls import LINE, Call
+from graphengine.backends.numpy.calls import LINE, Call, is_float
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.late import FEWEST_NODES, LatePlan, is_of_numbers
 from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
 from graphengine.backends.numpy.ordering import ordered
-from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.protocol import CodeListing, Program, Rounds, sources_of
 from graphengine.ir.graph import Graph

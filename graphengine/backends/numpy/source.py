@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from graphengine.backends.numpy.buffers import Buffers
-from graphengine.backends.numpy.calls import Call
-from graphengine.backends.numpy.scalars import NAMES
+from graphengine.backends.numpy.calls import NAMES, Call
 from graphengine.ir.nodes import Operand
 
 LONGEST_EXPRESSION = 120
