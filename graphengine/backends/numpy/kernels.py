@@ -1,4 +1,4 @@
-"""The table of the NumPy backend, from kernel ops to NumPy calls; for any other op its class is called."""
+"""The table of the NumPy backend, from kernel ops to calls of their own."""
 
 from __future__ import annotations
 
@@ -9,41 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.calls import Call, dot, is_float, made, operand_kind, operand_shape, typed
+from graphengine.backends.numpy.calls import Call, is_float, made, operand_kind, operand_shape
 from graphengine.backends.protocol import Instruction
-from graphengine.ops.inference import elementwise, normalized_axes
-from graphengine.ops.registry import OPS
-from graphengine.ops.shapes import ArrayType, PythonNumber
-from graphengine.ops.sums import add_up, dot_products, multiplies_in_blocks, multiply, sums_in_blocks
-
-
-def by_ufunc(instruction: Instruction) -> Call | None:
-    """A ufunc that writes into a buffer; of scalars, one that gives a Python float."""
-    (kind,) = instruction.types
-    function = OPS.original(instruction.op).numpy
-    if not isinstance(function, np.ufunc) or _mixed(instruction):
-        return None
-    if kind.shape == ():
-        return made(instruction, typed(function, (), kind))
-    if function in (np.maximum, np.minimum):
-        function = _with_out(function)
-    same = (
-        type(instruction.node).infer is elementwise and function is not np.sign
-    )  # in place it takes ten times as long
-    return made(instruction, function, writes=True, elementwise=same)
-
-
-def _with_out(function: np.ufunc) -> Callable[..., Any]:
-    """A ufunc that does not take its output by position."""
-    return lambda x, y, out: function(x, y, out=out)
-
-
-def _mixed(instruction: Instruction) -> bool:
-    """Whether a double scalar, which the plan holds as a Python float, meets values that it must widen."""
-    kinds = instruction.value_types
-    strong = any(is_float(kind) and kind.dtype is not PythonNumber.FLOAT for kind in kinds)
-    return strong and any(kind.dtype in (np.float32, np.float16) for kind in kinds)
-
+from graphengine.ops.inference import normalized_axes
+from graphengine.ops.shapes import ArrayType
+from graphengine.ops.sums import add_up, sums_in_blocks
 
 MOST_CLASSES = 256
 """Indices up to which `one_hot` has a unit matrix."""
@@ -201,19 +171,6 @@ def _cast(instruction: Instruction) -> Call | None:
     return made(instruction, call, writes=True)
 
 
-def _matmul(instruction: Instruction) -> Call | None:
-    """Two vectors go through the array's own `dot`, which has less to decide; the rest is a ufunc."""
-    ranks = [len(kind.shape) for kind in instruction.operand_types if kind is not None]
-    if ranks == [1, 1] and is_float(instruction.types[0]):
-        return made(instruction, dot, text="float({0}.dot({1}))", sums=True)
-    return made(instruction, multiply) if multiplies_in_blocks(*instruction.operand_types) else by_ufunc(instruction)
-
-
-def _vecdot(instruction: Instruction) -> Call | None:
-    in_blocks = multiplies_in_blocks(*instruction.operand_types)
-    return made(instruction, dot_products) if in_blocks else by_ufunc(instruction)
-
-
 def _one_hot(instruction: Instruction) -> Call:
     """Rows of a unit matrix, made once; where an index is out of range, a comparison with the possible indices."""
     depth = instruction.node.depth  # type: ignore[attr-defined]
@@ -279,8 +236,6 @@ KERNELS: Mapping[str, Callable[[Instruction], Call | None]] = {
     "slice": _slice,
     "broadcast_to": _broadcast_to,
     "cast": _cast,
-    "matmul": _matmul,
-    "vecdot": _vecdot,
     "one_hot": _one_hot,
     "unfold": _into,
     "fold": _into,

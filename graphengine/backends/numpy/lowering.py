@@ -1,7 +1,7 @@
 """From an optimized graph of known shapes to a list of calls: NumPy functions on slots.
 
-Floating-point scalars become Python floats (`scalars`). An op that has a NumPy ufunc as its counterpart writes into a
-buffer, one in the table of `kernels` has its own call, and any other calls the node's own `forward`.
+Python's operators compute single numbers of double precision (`calls`). An op whose counterpart is a ufunc of NumPy's
+writes into a buffer, one in the table of `kernels` has its own call, and any other calls the node's own `forward`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from graphengine.backends.numpy.calls import (
     SCALAR,
     Call,
+    dot,
     is_float,
     is_scalar,
     made,
@@ -22,14 +25,17 @@ from graphengine.backends.numpy.calls import (
     typed,
     values_of,
 )
-from graphengine.backends.numpy.kernels import KERNELS, VIEWS, by_ufunc
+from graphengine.backends.numpy.kernels import KERNELS, VIEWS
 from graphengine.backends.protocol import Instruction, instruction_of
 from graphengine.backends.reference.diagnosis import bounded
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.templates import literal_key
 from graphengine.ops.families.constants import Constant
+from graphengine.ops.inference import elementwise
+from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType, PythonNumber
+from graphengine.ops.sums import dot_products, multiplies_in_blocks, multiply
 
 Fuse: TypeAlias = Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]]
 """Puts calls together, given a graph, its calls and for each value that is carried the source that it replaces."""
@@ -143,10 +149,54 @@ def _lower_one(instruction: Instruction) -> Call:
 
 def _by_kernel(instruction: Instruction) -> Call | None:
     """A call from the table of kernels, which knows nothing of literals, or of a ufunc."""
-    if instruction.op not in KERNELS:
-        return by_ufunc(instruction)
+    kernel = PRODUCTS.get(instruction.op) or KERNELS.get(instruction.op)
+    if kernel is None:
+        return _by_ufunc(instruction)
     has_literal = any(isinstance(operand, (int, float)) for operand in instruction.inputs)
-    return None if has_literal else KERNELS[instruction.op](instruction)
+    return None if has_literal else kernel(instruction)
+
+
+def _by_ufunc(instruction: Instruction) -> Call | None:
+    """A ufunc that writes into a buffer; of scalars, one that gives a Python float."""
+    (kind,) = instruction.types
+    function = OPS.original(instruction.op).numpy
+    if not isinstance(function, np.ufunc) or _mixed(instruction):
+        return None
+    if kind.shape == ():
+        return made(instruction, typed(function, (), kind))
+    if function in (np.maximum, np.minimum):
+        function = _with_out(function)
+    in_place = type(instruction.node).infer is elementwise and function is not np.sign  # ten times as slow in place
+    return made(instruction, function, writes=True, elementwise=in_place)
+
+
+def _with_out(function: np.ufunc) -> Callable[..., Any]:
+    """A ufunc that does not take its output by position."""
+    return lambda x, y, out: function(x, y, out=out)
+
+
+def _mixed(instruction: Instruction) -> bool:
+    """Whether a double scalar, which the plan holds as a Python float, meets values that it must widen."""
+    kinds = instruction.value_types
+    strong = any(is_float(kind) and kind.dtype is not PythonNumber.FLOAT for kind in kinds)
+    return strong and any(kind.dtype in (np.float32, np.float16) for kind in kinds)
+
+
+def _matmul(instruction: Instruction) -> Call | None:
+    """Two vectors go through the array's own `dot`, which has less to decide; the rest is a ufunc."""
+    ranks = [len(kind.shape) for kind in instruction.operand_types if kind is not None]
+    if ranks == [1, 1] and is_float(instruction.types[0]):
+        return made(instruction, dot, text="float({0}.dot({1}))", sums=True)
+    return made(instruction, multiply) if multiplies_in_blocks(*instruction.operand_types) else _by_ufunc(instruction)
+
+
+def _vecdot(instruction: Instruction) -> Call | None:
+    in_blocks = multiplies_in_blocks(*instruction.operand_types)
+    return made(instruction, dot_products) if in_blocks else _by_ufunc(instruction)
+
+
+PRODUCTS: Mapping[str, Callable[[Instruction], Call | None]] = {"matmul": _matmul, "vecdot": _vecdot}
+"""Ufuncs of matrices and vectors."""
 
 
 def _is_open(*kinds: ArrayType | None) -> bool:
