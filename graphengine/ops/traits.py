@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 
 from graphengine.errors import RegistrationError
@@ -43,15 +43,6 @@ class OpTrait(StrEnum):
     """Each number of the result is 0."""
     ONES = "ones"
     """Each number of the result is 1."""
-
-
-FILLS: Mapping[OpTrait, float] = {OpTrait.ZEROS: 0.0, OpTrait.ONES: 1.0}
-"""Traits of ops whose results are one number everywhere."""
-
-
-def fill_of(traits: Iterable[OpTrait]) -> float | None:
-    """Return the number that each number of the result is, None where it depends on the operands."""
-    return next((FILLS[trait] for trait in traits if trait in FILLS), None)
 
 
 def traits_of(op: str, names: Iterable[str]) -> frozenset[OpTrait]:

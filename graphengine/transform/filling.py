@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.registry import Instances
 from graphengine.ops.shapes import ArrayType
-from graphengine.ops.traits import fill_of
+from graphengine.ops.traits import OpTrait
 
 
 def filled_nodes(node: GraphNode, types: dict[str, ArrayType], instance: Instances) -> tuple[GraphNode, ...]:
@@ -13,9 +13,10 @@ def filled_nodes(node: GraphNode, types: dict[str, ArrayType], instance: Instanc
 
     There are none for any other node, nor where the shape is not known. `types` gets the type of the number.
     """
-    kind, fill = types[node.id], fill_of(node.node.traits)
-    if fill is None or not kind.is_static:
+    kind, traits = types[node.id], node.node.traits
+    if traits.isdisjoint((OpTrait.ZEROS, OpTrait.ONES)) or not kind.is_static:
         return ()
+    fill = float(OpTrait.ONES in traits)
     number = instance("constant", {"value": fill, "dtype": kind.array_dtype.name})
     array = instance("broadcast_to", {"shape": kind.shape})
     constant = GraphNode(f"{node.id}/number", "constant", number, ())

@@ -21,7 +21,7 @@ from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.inference import as_tuple, elementwise
 from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
-from graphengine.ops.traits import FILLS, OpTrait, fill_of
+from graphengine.ops.traits import OpTrait
 from graphengine.transform.rewriting import NUMBER, Result, Rewriter, Types, only_for
 
 SIGN, WIDENING = "neg", "broadcast_to"
@@ -137,11 +137,10 @@ def fold_shapes(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     return node._replace(inputs=(node.inputs[0], None), node=known)
 
 
-@only_for(traits=FILLS)
+@only_for(traits=(OpTrait.ZEROS, OpTrait.ONES))
 def fold_fills(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """Ones and zeros of a scalar are known."""
-    fill = fill_of(node.node.traits)
-    return None if kind.shape or fill is None else _known(fill, kind)
+    return None if kind.shape else _known(float(OpTrait.ONES in node.node.traits), kind)
 
 
 @only_for(reads={NUMBER})
