@@ -151,6 +151,7 @@ class Batches:
         self._batched, self._single = by_axis["batch"], by_axis["sample"]
         self._whole = {name: in_memory(array) for name, array in by_axis["whole"].items()}
         self.arrays, self.inputs, self._declared = arrays, frozenset(arrays), graph.inputs
+        self._has_categories = any(each.categories for each in graph.inputs.values())
         self.samples = self._count_samples()
         self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]
         self.part = self.samples if batch_size is None else min(batch_size, self.samples)
@@ -328,7 +329,10 @@ class Batches:
 
     def whole(self) -> dict[str, Any] | None:
         """All samples as one batch, None if an input takes one sample at a time or the data stays on disk."""
-        return None if self._single or self.is_stored else as_encoded({**self._batched, **self._whole}, self._declared)
+        if self._single or self.is_stored:
+            return None
+        arrays = {**self._batched, **self._whole}
+        return as_encoded(arrays, self._declared) if self._has_categories else arrays
 
 
 def is_whole(name: str, array: Any, graph: Graph) -> bool:

@@ -105,7 +105,8 @@ class _Table:
         except (ValueError, OverflowError):  # reported, or read, cell by cell
             found = self._one_by_one(rows)
         else:
-            self.bad.update(bad)
+            if bad:
+                self.bad.add_part(bad)
         return {name: array[:, 0] if name in self._vectors else array for name, array in found.items()}
 
     def _quickly(self, rows: list[Row], bad: BadCells) -> dict[str, np.ndarray[Any, Any]]:

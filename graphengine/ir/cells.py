@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -126,23 +125,16 @@ def _at(places: Iterable[int], items: Sequence[Any]) -> list[Any]:
     return [items[place] for place in places]
 
 
-class BadCells:
-    """Collects the cells of a table that have no number, by column."""
-
-    def __init__(self) -> None:
-        self._missing: dict[tuple[str, str], _Fault] = {}
-        self._unseen: dict[tuple[str, str], _Fault] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._missing or self._unseen)
+class BadCells(dict[tuple[str, str, int], _Fault]):
+    """The cells of a table that have no number, by input, column and code, `UNSEEN` or `MISSING`; none at first."""
 
     def add_missing(self, name: str, column: str, places: Sequence[int]) -> None:
         """Count cells of an input that have no value; `places` are their rows or lines."""
-        self._missing.setdefault((name, column), _Fault()).add(len(places), places)
+        self.setdefault((name, column, MISSING), _Fault()).add(len(places), places)
 
     def add_unseen(self, name: str, column: str, places: Sequence[int], values: Iterable[Any]) -> None:
         """Count cells of an input that are no category."""
-        fault = self._unseen.setdefault((name, column), _Fault())
+        fault = self.setdefault((name, column, UNSEEN), _Fault())
         fault.add(len(places), places)
         for value in values:
             if len(fault.values) >= MOST_PLACES:
@@ -158,25 +150,27 @@ class BadCells:
         if unseen := _places(codes, UNSEEN):
             self.add_unseen(name, column, _at(unseen, places), _at(unseen, cells))
 
-    def update(self, other: BadCells) -> None:
+    def add_part(self, other: BadCells) -> None:
         """Add what another part of the table has."""
-        for mine, others in ((self._missing, other._missing), (self._unseen, other._unseen)):
-            for key, fault in others.items():
-                kept = mine.setdefault(key, _Fault())
-                kept.add(fault.count, fault.places)
-                kept.values = dict.fromkeys([*kept.values, *fault.values][:MOST_PLACES])
+        for key, fault in other.items():
+            kept = self.setdefault(key, _Fault())
+            kept.add(fault.count, fault.places)
+            kept.values = dict.fromkeys([*kept.values, *fault.values][:MOST_PLACES])
 
     def add_column(self, name: str, column: str, other: BadCells) -> None:
         """Add what `encoded` has found in one column of a table, whose rows count from 1."""
-        for mine, others in ((self._missing, other._missing), (self._unseen, other._unseen)):
-            for fault in others.values():
-                mine[name, column] = replace(fault, places=[place + 1 for place in fault.places])
+        for (_, _, code), fault in other.items():
+            self[name, column, code] = replace(fault, places=[place + 1 for place in fault.places])
 
     def problems(self, inputs: Mapping[str, Input], wording: Wording) -> list[Problem]:
         """Return a finding for each column, those that begin first in the table first."""
-        missing = [wording.missing(column, fault, inputs[name]) for (name, column), fault in self._missing.items()]
-        unseen = [wording.unseen(name, column, fault, inputs[name]) for (name, column), fault in self._unseen.items()]
-        return [problem for _, problem in sorted(missing + unseen, key=itemgetter(0))]
+        found = sorted(self.items(), key=lambda item: (item[1].places[0], item[0][2]))
+        return [
+            wording.missing(column, fault, inputs[name])
+            if code == MISSING
+            else wording.unseen(name, column, fault, inputs[name])
+            for (name, column, code), fault in found
+        ]
 
 
 class Wording(NamedTuple):
@@ -193,22 +187,22 @@ class Wording(NamedTuple):
     file: str | None = None
     """The file that was read; its lines are places of findings."""
 
-    def missing(self, column: str, fault: _Fault, declared: Input) -> tuple[int, Problem]:
-        """Return a finding about cells without a value; see `problem`."""
+    def missing(self, column: str, fault: _Fault, declared: Input) -> Problem:
+        """Return a finding about cells without a value."""
         message = f"{self.place(column, fault.places[0])} {self.lacks}{self.where(fault)}"
         return self.problem(self.code, message, _missing_hint(declared), fault)
 
-    def unseen(self, name: str, column: str, fault: _Fault, declared: Input) -> tuple[int, Problem]:
-        """Return a finding about values of an input that are no categories; see `problem`."""
+    def unseen(self, name: str, column: str, fault: _Fault, declared: Input) -> Problem:
+        """Return a finding about values of an input that are no categories."""
         place, values = self.place(column, fault.places[0]), ", ".join(map(shown, fault.values))
         of = f" of input '{name}'" if name else ""
         message = f"{place} has {values}{self.where(fault)}: not among the categories{of}"
         return self.problem("GE406", message, _unseen_hint(fault, declared), fault)
 
-    def problem(self, code: str, message: str, hint: str, fault: _Fault) -> tuple[int, Problem]:
-        """Return a finding about a fault, and the first place that it has in the table."""
+    def problem(self, code: str, message: str, hint: str, fault: _Fault) -> Problem:
+        """Return a finding about a fault, at the first place that it has in a file."""
         line = fault.places[0] if self.file and self.unit == "line" else None
-        return fault.places[0], Problem(code, message, hint, file=self.file, line=line)
+        return Problem(code, message, hint, file=self.file, line=line)
 
     def where(self, fault: _Fault) -> str:
         """Return the places of a fault in words."""
