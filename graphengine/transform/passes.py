@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -343,10 +344,11 @@ def factor_sums(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     factors = _factors(rewriter, node.inputs[0], summed)
     if factors.are_one_array:
         return None
-    result = _summed(rewriter, factors.arrays, summed, node.id)
+    insert = partial(rewriter.insert, attributes={}, near=node.id, kind=kind)  # each has the type of the sum
+    result = insert(*_summed(rewriter, factors.arrays, summed))
     for scalar in factors.scalars:
-        result = rewriter.insert("mul", (scalar, result), {}, node.id)
-    return rewriter.insert(SIGN, (result,), {}, node.id) if factors.negative else result
+        result = insert("mul", (scalar, result))
+    return insert(SIGN, (result,)) if factors.negative else result
 
 
 class _Factors(NamedTuple):
@@ -362,12 +364,12 @@ class _Factors(NamedTuple):
         return not (self.arrays[1:] or self.scalars or self.negative)
 
 
-def _summed(rewriter: Rewriter, arrays: Sequence[Operand], kind: ArrayType, near: str) -> str:
-    """The sum over all elements of an array, or of the product of two."""
+def _summed(rewriter: Rewriter, arrays: Sequence[Operand], kind: ArrayType) -> tuple[str, tuple[Operand, ...]]:
+    """What sums up all elements of an array, or of the product of two: an op and its operands."""
     if len(arrays) == 1:
-        return rewriter.insert("sum", (arrays[0],), {}, near)
+        return "sum", (arrays[0],)
     vectors = arrays if len(kind.shape) == 1 else [_flat(rewriter, array, kind) for array in arrays]
-    return rewriter.insert("matmul", tuple(vectors), {}, near)
+    return "matmul", tuple(vectors)
 
 
 def _is_float_array(kind: ArrayType) -> bool:

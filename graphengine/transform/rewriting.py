@@ -260,11 +260,12 @@ class Rewriter:
         found = [rule for rule in self._rules if not (rule.facts and rule.facts.isdisjoint(facts))]
         return self._rules_of.setdefault(node.op, tuple(found))
 
-    def _kind(self, node: GraphNode) -> _Common:
+    def _kind(self, node: GraphNode, known: ArrayType | None = None) -> _Common:
         operands = tuple([self.values[ref].type if type(ref) is str else literal_type(ref) for ref in node.inputs])
         key = (id(node.node), operands)
         if key not in self._kinds:
-            results, op = infer(node.node, operands), node.op if node.node.is_core else None
+            results = (known,) if known else infer(node.node, operands)
+            op = node.op if node.node.is_core else None
             number = id(node.node) if op == NUMBER else None
             traits = tuple([self._traits.setdefault((each, op, number), Trait(each, op)) for each in results])
             self._kinds[key] = _Common(operands, results, traits, id(self.instance.shared(node.op, node.node)))
@@ -276,10 +277,17 @@ class Rewriter:
         for name, trait in zip(names, kind.traits, strict=True):
             self.producers[name], self.values[name] = node, trait
 
-    def insert(self, op: str, inputs: tuple[Operand, ...], attributes: Mapping[str, Any], near: str) -> str:
-        """Append a new node, named after the one it precedes."""
+    def insert(
+        self,
+        op: str,
+        inputs: tuple[Operand, ...],
+        attributes: Mapping[str, Any],
+        near: str,
+        kind: ArrayType | None = None,
+    ) -> str:
+        """Append a new node, named after the one it precedes; `kind` is the type of its result, if that is known."""
         node = GraphNode(self.free_name(near), op, self.instance(op, attributes), inputs)
-        self._append(node, self._kind(node))
+        self._append(node, self._kind(node, kind))
         return node.id
 
     def free_name(self, near: str) -> str:
