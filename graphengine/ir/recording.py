@@ -6,7 +6,6 @@ op that does the same. Code that looks at values cannot be recorded, and says so
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +19,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
 from graphengine.ops.node import Node, Recorded
-from graphengine.ops.registry import OPS, Instances, Op
+from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
 
 
@@ -187,8 +186,9 @@ class Recorder:
         op, name = OPS.of_function(function), f"numpy.{getattr(function, '__name__', function)}"
         if op is None:
             raise UnrecordableError(f"{name} is not the counterpart of an op")
-        is_ufunc = isinstance(function, np.ufunc)
-        inputs, attributes = (args, {}) if is_ufunc else _split_arguments(op, function, args, kwargs)
+        inputs, attributes = (args, {}) if isinstance(function, np.ufunc) else op.arguments(function, args, kwargs)
+        if unknown := attributes.keys() - op.cls.model_fields.keys():
+            raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
         try:
             return self.apply(op.name, inputs, attributes)
         except ValidationError as error:  # an op may need what NumPy has a default for
@@ -374,32 +374,3 @@ class Recorder:
     def free(self, name: str) -> str:
         """The name, if nothing has it, else a numbered one."""
         return name if name not in self.types else self.numbered(name)
-
-
-def _parameters(op: Op, function: Any) -> list[str]:
-    """The names of the parameters of a NumPy function."""
-    try:
-        return list(inspect.signature(function).parameters)
-    except ValueError:  # older versions of NumPy do not say it of `concatenate` and `where`
-        return [*op.signature.inputs, *op.cls.model_fields]
-
-
-def _known_attributes(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
-    attributes = {name: value for name, value in given.items() if value is not None}
-    if unknown := attributes.keys() - op.cls.model_fields.keys():
-        raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
-    return attributes
-
-
-def _split_arguments(
-    op: Op, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a function of NumPy, no ufunc, as inputs and attributes of an op, which bear NumPy's names."""
-    count = 1 if op.signature.variadic else len(op.signature.inputs)
-    names = _parameters(op, function) if len(args) > count or kwargs else []
-    given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
-    inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
-    attributes = _known_attributes(op, given)
-    if op.signature.variadic:  # numpy.stack((x, y), axis) has all arrays in one argument
-        (inputs,) = inputs
-    return list(inputs), attributes

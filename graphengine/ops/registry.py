@@ -9,8 +9,9 @@ one without to the domain "core".
 from __future__ import annotations
 
 import copyreg
+import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,6 +60,25 @@ class Op:
         from graphengine.ops.docstring import read_docstring
 
         return read_docstring(self.cls.__doc__ or "", self.signature.outputs)
+
+    def arguments(
+        self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Inputs and attributes in a call of its NumPy function, no ufunc; attributes bear NumPy's names."""
+        count = 1 if self.signature.variadic else len(self.signature.inputs)
+        names = self._parameters(function) if len(args) > count or kwargs else []
+        given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
+        inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
+        attributes = {name: value for name, value in given.items() if value is not None}
+        # numpy.stack((x, y), axis) has all arrays in one argument
+        return inputs[0] if self.signature.variadic else inputs, attributes
+
+    def _parameters(self, function: Any) -> list[str]:
+        """The names of the parameters of a NumPy function."""
+        try:
+            return list(inspect.signature(function).parameters)
+        except ValueError:  # older versions of NumPy do not say it of `concatenate` and `where`
+            return [*self.signature.inputs, *self.cls.model_fields]
 
 
 class Registry(Mapping[str, Op]):
