@@ -14,8 +14,7 @@ from graphengine.backends.numpy import plan as plan_module
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
 from graphengine.ir.binding import bind_sizes
-from graphengine.ir.recording import Recorder, UnrecordableError
-from graphengine.ir.templates import StandIn
+from graphengine.ir.recording import Recorder, StandIn, UnrecordableError
 from graphengine.ops import sums
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import type_of

@@ -5,6 +5,7 @@ The types of what nodes give are inferred by the rule of each class, before anyt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -14,9 +15,13 @@ from typing import Any, NamedTuple, TypeAlias
 from graphengine.errors import MOST_REPORTED, Problem
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, SizeError, require_possible
+from graphengine.ops.traits import OpTrait
 
 Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
+
+UNLIKE = (0, 1)
+"""Literals that passes look for."""
 
 LOOP = "scan"
 """The op that runs a function for each step of sequences."""
@@ -78,6 +83,21 @@ def operand_key(operand: Operand) -> Any:
 def operand_keys(operands: Iterable[Operand]) -> list[Any]:
     """What distinguishes operands, for each of them."""
     return [ref if type(ref) is str else (type(ref), repr(ref)) for ref in operands]
+
+
+def literal_key(node: GraphNode, operand: Operand) -> Any:
+    """The key of literals that differ for the code of a node and for the passes: those of most arithmetic are alike.
+
+    The passes look for 0 and 1. A template takes a literal from the operands of a node, as it takes a value.
+    """
+    if type(operand) is float and OpTrait.TAKES_LITERALS in node.node.traits and operand not in UNLIKE:
+        return float if math.isfinite(operand) else operand_key(operand)
+    return operand_key(operand)
+
+
+def literal_keys(node: GraphNode) -> list[Any]:
+    """The keys of the literals among the operands of a node; see `literal_key`."""
+    return [literal_key(node, operand) for operand in node.inputs if type(operand) is not str]
 
 
 def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:

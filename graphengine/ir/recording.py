@@ -2,22 +2,27 @@
 
 A symbol is no array but takes part in NumPy's protocols (NEP 13 and NEP 18): each call made with it is recorded as the
 op that does the same. Code that looks at values cannot be recorded, and says so.
+
+The code of a node depends on its instance, the types of its values and literals, and on nothing else. So it is recorded
+once for all nodes alike, and a graph of a hundred thousand nodes is differentiated by recording a handful of `backward`
+methods: `Recorder.sample` calls code with stand-ins, `Sample.template` makes a template of what it did, and
+`Recorder.repeat` follows that with other values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, ClassVar, NoReturn
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from pydantic import ValidationError
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
-from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
+from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type, operand_keys, results_of
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
@@ -124,6 +129,82 @@ class SymbolicShape(tuple[Any, ...]):
         shape = super().__new__(cls, [of.recorder.size_of(of, axis) for axis in range(of.ndim)])
         shape.of = of
         return shape
+
+
+# ------------------------------------------------------------ templates
+
+STAND_IN = "\0"
+"""The first character of the names of stand-ins, which no name in a file has."""
+
+Namer: TypeAlias = Callable[[Any, str, list[Any], tuple[Operand, ...]], str]
+"""Names a part of a template: from the recorder, the node whose code it is, the values so far, and its operands."""
+
+
+@dataclass(slots=True, eq=False)
+class StandIn:
+    """A stand-in for any value of a type; two of them are two values."""
+
+    kind: ArrayType
+
+
+class Part(NamedTuple):
+    """An op that a template applies: `pick` takes its operands from the values so far."""
+
+    op: str
+    node: Node
+    pick: Callable[[list[Any]], tuple[Operand, ...]]
+    kinds: tuple[ArrayType, ...]
+    name: Namer
+
+
+class Template(NamedTuple):
+    """The ops that code applies, and the places of its results among all values (None where there is none).
+
+    The values are, in order: those the code gets, the `fixed` ones, and what the parts give.
+    """
+
+    fixed: list[Operand]
+    parts: list[Part]
+    results: list[int | None]
+
+    def results_among(self, values: list[Any]) -> list[Any]:
+        """The results, taken from all values."""
+        return [None if place is None else values[place] for place in self.results]
+
+
+class Sample(NamedTuple):
+    """What code did with stand-ins: the nodes, under names that mean nothing, their types, and what it returned."""
+
+    operands: list[Any]
+    nodes: list[GraphNode]
+    kinds: list[tuple[ArrayType, ...]]
+    returned: Any
+
+    def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
+        """The template with these values as results and these names for its parts."""
+        made, keys = results_of(self.nodes), operand_keys(self.operands)
+        inputs = [node.inputs for node in self.nodes]
+        read = list(map(operand_keys, inputs))
+        given, operands = {*keys, *made}, chain(*inputs, results)
+        fixed = {key: ref for key, ref in zip(chain(*read, results), operands, strict=True) if key not in given}
+        # a key that occurs twice has the first of its places
+        places = {key: place for place, key in reversed([*enumerate([*keys, *fixed, *made])])}
+        parts = [
+            Part(node.op, node.node, _picking(places, refs), kinds, name)
+            for node, refs, kinds, name in zip(self.nodes, read, self.kinds, names, strict=True)
+        ]
+        return Template([*fixed.values()], parts, [None if name is None else places[name] for name in results])
+
+
+def _picking(places: Mapping[Any, int], keys: Sequence[Any]) -> Callable[[list[Any]], tuple[Operand, ...]]:
+    """A function that takes the values at the places of some keys out of a list, as a tuple."""
+    wanted = [places[key] for key in keys]
+    if len(wanted) > 1:
+        return itemgetter(*wanted)
+    return lambda values: tuple([values[place] for place in wanted])
+
+
+# ------------------------------------------------------------ the recorder
 
 
 class Recorder:

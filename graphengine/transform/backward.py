@@ -1,6 +1,6 @@
 """The backward pass from a scalar, recorded: the `backward` of each node on the path, and the sums of what inputs get.
 
-A `backward` is recorded once for all nodes alike (`ir/templates.py`): nodes of one instance, on operands of the same
+A `backward` is recorded once for all nodes alike (`ir/recording.py`): nodes of one instance, on operands of the same
 types, that pass gradients on to the same inputs.
 
 Its parts have names with which it reads like the chain rule. The gradient of x is `d_x`, pieces of it are `d_x.1`,
@@ -20,9 +20,8 @@ import numpy as np
 
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand, has_loops, operand_keys, reached, results_of
-from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
-from graphengine.ir.templates import Namer, StandIn, Template, literal_key
+from graphengine.ir.nodes import GraphNode, Operand, has_loops, literal_key, operand_keys, reached, results_of
+from graphengine.ir.recording import Namer, Recorder, StandIn, Symbol, Template, UnrecordableError
 from graphengine.mappings import only, picked
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait

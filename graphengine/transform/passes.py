@@ -17,8 +17,7 @@ import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand, operand_types, reachable
-from graphengine.ir.recording import Recorder, Symbol
-from graphengine.ir.templates import StandIn, Template
+from graphengine.ir.recording import Recorder, StandIn, Symbol, Template
 from graphengine.ops.inference import as_tuple, elementwise
 from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product

@@ -20,9 +20,8 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand, application_key, infer, literal_type
-from graphengine.ir.recording import Recorder
-from graphengine.ir.templates import UNLIKE, Template, literal_keys
+from graphengine.ir.nodes import UNLIKE, GraphNode, Operand, application_key, infer, literal_keys, literal_type
+from graphengine.ir.recording import Recorder, Template
 from graphengine.mappings import picked
 from graphengine.ops.numbers import encode_number
 from graphengine.ops.registry import OPS, Instances

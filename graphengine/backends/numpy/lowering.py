@@ -29,8 +29,7 @@ from graphengine.backends.numpy.kernels import KERNELS, VIEWS
 from graphengine.backends.protocol import Instruction, instruction_of
 from graphengine.backends.reference.diagnosis import bounded
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand
-from graphengine.ir.templates import literal_key
+from graphengine.ir.nodes import GraphNode, Operand, literal_key
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS

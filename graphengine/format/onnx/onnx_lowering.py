@@ -10,8 +10,7 @@ from graphengine.format.onnx.emitting import RULES, SINGLE
 from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.ir.recording import Recorder
-from graphengine.ir.templates import Template
+from graphengine.ir.recording import Recorder, Template
 from graphengine.transform.passes import IDENTITIES, SHAPES, SIGNS, dead_code, expansion, fold_constants
 from graphengine.transform.rewriting import Rewriter, Types
 
