@@ -103,7 +103,7 @@ def by_input(
         return named
     columns = listed(columns, lambda: _header(given, graph.inputs), graph.inputs)
     if isinstance(given, Mapping):
-        return {**_of_mapping(graph, given, columns), **named}
+        return {**(_of_mapping(graph, given, columns) if columns else given), **named}
     found = _of_table(graph, given, columns, graph.inputs if useful is None else useful)
     return Supplied({**found, **named}, found.lacking)
 
