@@ -241,7 +241,7 @@ OPS_IN_PASSES = {
     "transform.rewriting": (4, "makes and reads constants"),
     "transform.row_tiles": (17, "finds products of matrices and cuts them into tiles of rows, those of loops as well"),
     "transform.single": (3, "a product of matrices of one number is a product"),
-    "transform.stages": (15, "sizes differ between parts of the samples; six are words of merging, not ops"),
+    "transform.sample_walk": (15, "sizes differ between parts of the samples; six are words of merging, not ops"),
     "transform.step": (5, "the norm of gradients, which has a name of its own; gradients that are 0"),
 }
 """Names of ops in the text of passes: how many, and why. What else a pass must know of an op is one of its traits."""

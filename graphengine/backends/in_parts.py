@@ -16,7 +16,8 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ops.merging import ROWS
 from graphengine.ops.shapes import size_value
-from graphengine.transform.stages import PART_KEY, Merged, Pass, Stages
+from graphengine.transform.sample_walk import PART_KEY, Merged
+from graphengine.transform.stages import Pass, Stages
 
 Part: TypeAlias = Mapping[str, Any]
 PassRunner: TypeAlias = Callable[[int, Mapping[str, Any]], tuple[Mapping[str, Any], Part]]

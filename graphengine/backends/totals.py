@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.ops.merging import ADDED, MERGES, ROWS
-from graphengine.transform.stages import COUNT, LAST, MEAN
+from graphengine.transform.sample_walk import COUNT, LAST, MEAN
 
 _SUMS = (*ADDED, MEAN, COUNT)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph, part_for
-from graphengine.transform.stages import with_part_for_each
+from graphengine.transform.sample_walk import with_part_for_each
 
 ROWS = 2**14
 """The most rows of a block: a dozen vectors of this many numbers fit into a cache of 2 MiB."""

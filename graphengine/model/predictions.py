@@ -25,7 +25,7 @@ from graphengine.model.categories import labeled
 from graphengine.model.model import Model
 from graphengine.model.output_columns import as_columns, has_rows
 from graphengine.training.evaluation import Evaluation, largest_part
-from graphengine.transform.stages import with_part_for_each
+from graphengine.transform.sample_walk import with_part_for_each
 from graphengine.wording import counted
 
 Outputs = dict[str, Any]

@@ -19,7 +19,7 @@ from graphengine.ir.graph import Graph, inputs_of, part_for
 from graphengine.ir.nodes import reachable
 from graphengine.mappings import absent, only, picked
 from graphengine.ops.inference import is_elementwise
-from graphengine.transform.stages import with_part_for_each
+from graphengine.transform.sample_walk import with_part_for_each
 from graphengine.wording import enumerated
 
 MOST_SHAPES = 4

@@ -118,7 +118,7 @@ def _require_rows(statistic: Statistic, graph: Graph, batches: Batches) -> None:
     if batches.takes_single_samples:
         return
     sizes = bind_sizes(batches.shapes_of(batches.samples), graph.types)
-    from graphengine.transform.stages import with_part_for_each
+    from graphengine.transform.sample_walk import with_part_for_each
 
     if graph.value_name(statistic.value) not in with_part_for_each(graph, sizes, batches.batched_inputs):
         message = f"{statistic.what}: the rows of '{statistic.recipe.of}' depend on each other"
