@@ -70,7 +70,7 @@ class RowStability:
         own, still = self.split(targets, given, asked=asked)
         names = tuple(only(targets, own | still))
         has_rows = own and all(len(given[name]) for name in self.rows_of(own))
-        if not has_rows or self.is_elementwise(own):
+        if not has_rows or self.needs_no_blocks(own):
             return StableWay(names)
         return StableWay(names, tuple(still), own, self.blocks(own, given))
 
@@ -122,8 +122,8 @@ class RowStability:
         with self._lock, one_blas_thread():
             return kept(self._blocks, key, MOST_SHAPES, lambda: RowBlocks(graph, rows, shapes, self._backend))
 
-    def is_elementwise(self, own: Mapping[str, str]) -> bool:
-        """Return whether outputs are computed number by number: arrays of any size then give a row the same bits."""
+    def needs_no_blocks(self, own: Mapping[str, str]) -> bool:
+        """Return whether outputs are computed number by number, which gives a row the same bits in any array."""
         nodes = reachable(self._graph.nodes, own.values())
         return all(is_elementwise(node.node) for node in nodes)
 

@@ -14,7 +14,7 @@ from graphengine.limits import Limits
 from graphengine.mappings import absent, present
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import checked_graph, slots_of
-from graphengine.transform.packing import FEWEST, Pack, Packing, is_elementwise
+from graphengine.transform.packing import FEWEST, Pack, Packing, treats_numbers_alike
 from graphengine.transform.path import learned
 
 LARGEST = 4096
@@ -72,7 +72,7 @@ def _leaves_shapes_open(rule: FunctionFile) -> bool:
 
 def _fits(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, limits: Limits) -> bool:
     graph, problems = checked_graph(rule, attributes, kind, Gaps(), limits)
-    return graph is not None and not problems and is_elementwise(graph, kind.shape)
+    return graph is not None and not problems and treats_numbers_alike(graph, kind.shape)
 
 
 def _free(name: str, graph: Graph) -> str:

@@ -116,12 +116,12 @@ def _taken_apart(pack: Pack, kind: ArrayType) -> Iterator[tuple[GraphNode, list[
         yield GraphNode(name, "reshape", shaper, operands), kinds
 
 
-def is_elementwise(graph: Graph, shape: Shape) -> bool:
+def treats_numbers_alike(graph: Graph, shape: Shape) -> bool:
     """Whether a graph of vectors of a shape does to each number, bit for bit, what it does to that number alone."""
-    return all(_is_elementwise(node, graph.types, shape) for node in graph.nodes)
+    return all(_treats_numbers_alike(node, graph.types, shape) for node in graph.nodes)
 
 
-def _is_elementwise(node: GraphNode, types: Mapping[str, ArrayType], shape: Shape) -> bool:
+def _treats_numbers_alike(node: GraphNode, types: Mapping[str, ArrayType], shape: Shape) -> bool:
     """Whether a node gives a number of numbers, or treats each number of a vector alike; random ops do neither."""
     if type(node.node).random:
         return False
