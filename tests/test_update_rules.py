@@ -18,7 +18,7 @@ from graphengine.format.reading import parse_function
 from graphengine.format.writing import dump_json
 from graphengine.limits import Limits
 from graphengine.ops.shapes import ArrayType
-from graphengine.training.rules import ARGUMENTS, UpdateRule, find_rule, shipped_rules
+from graphengine.training.rules import ARGUMENTS, UpdateRule, find_rule, given_rule, shipped_rules
 
 ROOT = Path(__file__).parent.parent
 RULE_FILES = sorted((ROOT / "graphengine" / "training" / "rules").glob("*.json"))
@@ -400,6 +400,14 @@ def table_of(page):
         )
         for name, attributes, slots in rows
     }
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_shipped_rule_is_sound_like_one_of_a_user(path, dtype):
+    """One of a user is looked at when a training begins, and a shipped one only here."""
+    kinds = [ArrayType(shape, np.dtype(dtype)) for shape in SHAPES.values()]
+    assert given_rule(path).problems({}, kinds) == []
 
 
 def test_the_table_of_the_page_agrees_with_the_files():

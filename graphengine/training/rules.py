@@ -63,10 +63,9 @@ class WrittenRule(NamedTuple):
     ) -> list[Problem]:
         """The errors in the rule for parameters of these types, each with its place in the file; not attributes.
 
-        The rules of this package are tested for all types, and are not looked at again. Of a long rule and many types
-        only the first are checked here, and the others when a training begins.
+        Of a long rule and many types only the first are checked here, and the others when a training begins.
         """
-        if shipped_rules().get(self.function.name) is self.function:
+        if _is_shipped(self.function):
             return []
         found = self._first_found(attributes, kinds, limits)
         if not self.source:
@@ -93,6 +92,11 @@ class WrittenRule(NamedTuple):
 def shipped_rules() -> Mapping[str, FunctionFile]:
     """The rules that come with the package, by name."""
     return shipped_files("graphengine.training", "rules")
+
+
+def _is_shipped(rule: FunctionFile) -> bool:
+    """Whether a rule comes with the package: these are tested for all types, and are not looked at again."""
+    return shipped_rules().get(rule.name) is rule
 
 
 def find_rule(name: str, model: ModelDocument | None = None) -> FunctionFile:
@@ -221,8 +225,7 @@ def checked_graph(
 ) -> tuple[Graph | None, list[Problem]]:
     """The graph of a rule for parameters of one type, and the errors in the rule; pointers into the rule."""
     shapes = _first(_shape_problems(rule, kind, limits.array_bytes))
-    checks = (_input_problems(rule), _output_problems(rule, gaps), _attribute_problems(rule, gaps))
-    problems = list(itertools.chain(*map(_first, checks)))
+    problems = [] if _is_shipped(rule) else _declaration_problems(rule, gaps)
     if not gaps.names["inputs"] & {"parameter", "gradient"}:
         problems += shapes
     graph = None
@@ -233,15 +236,27 @@ def checked_graph(
     return graph, [replace(problem, message=prefix + problem.message) for problem in problems]
 
 
+def _declaration_problems(rule: FunctionFile, gaps: Gaps) -> list[Problem]:
+    """The errors in what a rule declares, whatever it is given."""
+    checks = (_input_problems(rule), _output_problems(rule, gaps), _attribute_problems(rule, gaps))
+    return list(itertools.chain(*map(_first, checks)))
+
+
 def _graph_of(
     rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits
 ) -> tuple[Graph, list[Problem]]:
     """The graph of a rule whose shapes fit, and the errors in its nodes and the types of its outputs."""
     graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
+    if found:
+        found = _of_known_numbers(found, rule, attributes)
+    return graph, [*found, *_type_problems(rule, graph, kind)]
+
+
+def _of_known_numbers(found: list[Problem], rule: FunctionFile, attributes: Mapping[str, Any]) -> list[Problem]:
+    """Problems without those of attributes of nodes that name an attribute of the rule which is no number."""
     known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
     unsure = naming_others(rule.nodes, known)
-    problems = [each for each in found if each.code != "GE213" or each.node not in unsure]
-    return graph, [*problems, *_type_problems(rule, graph, kind)]
+    return [each for each in found if each.code != "GE213" or each.node not in unsure]
 
 
 def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
@@ -368,7 +383,7 @@ def _as_model(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType
         dtype=dtype_name(kind.dtype),  # type: ignore[arg-type]
         inputs=inputs,
         functions=rule.functions,
-        nodes=[substituted(node, numbers) for node in rule.nodes],
+        nodes=[substituted(node, numbers) for node in rule.nodes] if numbers else rule.nodes,
         outputs=dict(rule.outputs),
     )
 
