@@ -53,7 +53,7 @@ def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[li
     problems: list[Problem] = []
     broken = set(gaps.names["functions"])
     for name in _own(document):
-        found = () if len(problems) > MOST_REPORTED else function_problems(table[name], table, gaps.within[name])
+        found = () if len(problems) > MOST_REPORTED else function_problems(table[name], table, gaps.within(name))
         problems += found
         if found or len(problems) > MOST_REPORTED:
             broken.add(name)

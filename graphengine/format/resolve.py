@@ -74,6 +74,7 @@ class Resolver:
         self._instances: dict[tuple[str, bytes], Node] = {}
         self._resolved: list[GraphNode] = []
         self._alike: dict[tuple[str, int] | None, GraphNode] = {}
+        self._may_hide_functions = bool(functions) or any(gaps.names.values())
         # a merged dictionary would be built again for each function
         self._ops: Mapping[str, Op | Function] = ChainMap(functions, OPS)  # type: ignore[arg-type]
         self._check_imports()
@@ -101,8 +102,11 @@ class Resolver:
     def _known_op(self, name: str) -> Op | Function | None:
         """What has a name, if it is known what its inputs and outputs are."""
         op = self._ops.get(name)
-        hidden = self.gaps.hide_function(name) or (isinstance(op, Function) and self.gaps.hide_calls())
-        return None if hidden else op
+        return None if self._may_hide_functions and self._is_hidden(name, op) else op
+
+    def _is_hidden(self, name: str, op: Op | Function | None) -> bool:
+        """Whether a name is that of a function of which nothing is known."""
+        return self.gaps.hide_function(name) or (isinstance(op, Function) and self.gaps.hide_calls())
 
     def _define_ports(self, specs: Sequence[NodeDocument]) -> None:
         """Enter the names of the further outputs of nodes, unless there are too many."""

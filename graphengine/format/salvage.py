@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -28,33 +28,39 @@ _INSTEAD: dict[Any, Any] = {"format_version": 1, "name": "?"}
 """Values for keys that a file must have and nothing else depends on."""
 
 
+@dataclass(eq=False)
 class Gaps:
     """What a file, or a function `within` it, leaves unknown because it says it wrongly; a sound file has no gaps.
 
     `names` are, by section, names that are there, while what they mean is not known, and under "ports" nodes of
-    which it is not known what outputs they have. Sections that are `open` may have any further name.
+    which it is not known what outputs they have. Sections that are `open` may have any further name. Nothing is known
+    of any call (`calls`) if functions would become too large a graph. A function has the gaps of the file `around` it.
     """
 
-    def __init__(self, around: Gaps | None = None) -> None:
-        self.names: defaultdict[str, set[str]] = defaultdict(set)
-        self.open: set[str] = set()
-        self.within: defaultdict[str, Gaps] = defaultdict(lambda: Gaps(self))
-        self.calls = False
-        """Whether nothing is known of any call, because functions would become too large a graph."""
-        self._around = around
+    around: Gaps | None = None
+    names: defaultdict[str, set[str]] = field(default_factory=partial(defaultdict, set))
+    open: set[str] = field(default_factory=set)
+    calls: bool = False
+    _file: Gaps | None = None
+    """What is around the functions of what is read `alone`."""
+    _functions: dict[str, Gaps] = field(default_factory=dict)
+
+    def within(self, name: str) -> Gaps:
+        """The gaps of a function of the file."""
+        return self._functions.setdefault(name, Gaps(self._file or self))
 
     def alone(self, name: str) -> Gaps:
         """The gaps of a function of the file, read like a file that has the other functions, too."""
-        alone, inner = Gaps(), self.within[name]
-        alone.names.update({**inner.names, "functions": self.names["functions"]})
-        alone.open, alone.within = inner.open | (self.open & {"functions", "opset_imports"}), self.within
-        return alone
+        inner = self.within(name)
+        names = defaultdict(set, {**inner.names, "functions": self.names["functions"]})
+        may_be_there = inner.open | (self.open & {"functions", "opset_imports"})
+        return Gaps(names=names, open=may_be_there, _file=self._file or self, _functions=self._functions)
 
     def hide(self, name: str, *sections: str) -> bool:
         """Whether a name that the sections do not have may be there all the same."""
         if any(self._hides(name, section) for section in sections):
             return True
-        return self._around is not None and "functions" in sections and self._around.hide(name, "functions")
+        return self.around is not None and "functions" in sections and self.around.hide(name, "functions")
 
     def _hides(self, name: str, section: str) -> bool:
         return section in self.open or name in self.names.get(section, ())
@@ -74,13 +80,11 @@ class Gaps:
 
     def hide_calls(self) -> bool:
         """Whether nothing is known of any call of a function."""
-        return self.calls or (self._around is not None and self._around.hide_calls())
+        return self.calls or (self.around is not None and self.around.hide_calls())
 
     def hide_function(self, name: str) -> bool:
         """Whether a function of that name is there whose arguments and results are not known."""
-        return name in self.names.get("functions", ()) or (
-            self._around is not None and self._around.hide_function(name)
-        )
+        return name in self.names.get("functions", ()) or (self.around is not None and self.around.hide_function(name))
 
 
 def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]) -> Gaps:
@@ -225,7 +229,7 @@ def _cut_function(functions: Content, inner: list[Any], gaps: Gaps) -> None:
     name, *further = inner
     _lose(gaps, "functions", name)
     if further and isinstance(functions.get(name), dict):
-        _cut(functions[name], tuple(further), gaps.within[name])
+        _cut(functions[name], tuple(further), gaps.within(name))
     else:
         functions.pop(name, None)
 
