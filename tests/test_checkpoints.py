@@ -26,6 +26,7 @@ from graphengine.training.loop import Trainer
 from graphengine.training.machine import arithmetic
 from graphengine.training.resuming import different, stops
 from graphengine.training.rules import shipped_rules
+from graphengine.training.validation import Checks
 
 X = np.arange(1.0, 11.0) / 5
 DATA = {"x": X, "y": 3 * X + np.resize([0.5, -0.5], 10)}
@@ -565,7 +566,7 @@ def test_a_signal_waits_until_nothing_is_half_done(tmp_path, monkeypatch, at, na
 
 def test_a_signal_is_not_lost_if_the_training_fails(tmp_path, monkeypatch):
     interrupting(monkeypatch, 7, number=signal.SIGTERM)
-    monkeypatch.setattr(Trainer, "_check", lambda self: 1 / 0)  # due at iteration 7
+    monkeypatch.setattr(Checks, "run", lambda *_: 1 / 0)  # due at iteration 7
     with pytest.raises(SystemExit) as caught:
         busy().train(DATA, checkpoints=tmp_path)
     assert isinstance(caught.value.__context__, ZeroDivisionError)

@@ -292,13 +292,13 @@ def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
 
 
 def _checked(trainer: Trainer | SolverTrainer) -> CheckedRows | None:
-    """What the checks of a training are on; a solver has none."""
+    """What the checks of a training are on, if it has any; a solver has none."""
     from graphengine.training.loop import Trainer
 
-    if not isinstance(trainer, Trainer):
+    if not isinstance(trainer, Trainer) or trainer.checks is None:
         return None
-    validation = trainer.training.validation
-    return CheckedRows(trainer.checked_samples, trainer.sets_apart, validation.data if validation else None)
+    checks, validation = trainer.checks, trainer.training.validation
+    return CheckedRows(checks.samples, checks.apart, validation.data if validation else None)
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> Report:

@@ -393,6 +393,11 @@ class TrainingDocument(Document):
         """Whether an iteration works on its batch in parts, whose gradients are added."""
         return self.accumulate > 1 or self.shard_rows is not None
 
+    @property
+    def has_checks(self) -> bool:
+        """Whether something is checked on the way: data set apart, a metric, or when to stop early."""
+        return bool(self.validation or self.metrics or self.early_stopping)
+
 
 class ModelDocument(Document):
     """A model file of format version 1."""

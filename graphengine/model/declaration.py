@@ -43,7 +43,6 @@ from graphengine.ops.shapes import ArrayType
 from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import WrittenRule, given_rule, named_rule, optimizer_problems
-from graphengine.training.validation import check_problems, metric_problems
 
 if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
     from graphengine.fit.requests import Request
@@ -117,9 +116,10 @@ class Declaration:
             return given.problems({}, self._trainable_kinds(), self.graph.limits) if given else []
         if training.optimizer.is_solver and given is None:
             from graphengine.fit.sections import solver_problems
+            from graphengine.training.validation import metric_problems
 
             return [*metric_problems(training), *solver_problems(training, self.graph, gaps)]
-        return [*check_problems(training, self.graph), *self._rule_problems(training.optimizer, gaps)]
+        return [*_check_problems(training, self.graph), *self._rule_problems(training.optimizer, gaps)]
 
     def _rule_problems(self, optimizer: OptimizerDocument, gaps: Gaps) -> list[Problem]:
         """The errors in the update rule, unless what is missing hides that."""
@@ -158,7 +158,7 @@ class Declaration:
         changed = self.document.model_copy(update={"training": training})
         values = {**self.graph.types, **self.graph.aliases}
         problems = list(dangling_references(changed, values, Gaps())) or list(loss_problems(changed, self.graph))
-        if problems := problems or check_problems(training, self.graph, has_validation=has_validation):
+        if problems := problems or _check_problems(training, self.graph, has_validation=has_validation):
             raise TrainingError(problems)
         return training
 
@@ -357,6 +357,15 @@ class Declaration:
         metrics = map(graph.value_name, training.metrics.values())
         arrays = self._data(data, training, graph, metrics)
         return SolverTrainer(graph, values, training, arrays, self._backend, self._fits)
+
+
+def _check_problems(training: TrainingDocument, graph: Graph, *, has_validation: bool = False) -> list[Problem]:
+    """What does not fit together in a training section; few trainings have checks or several batches an iteration."""
+    if training.accumulate == 1 and not training.has_checks:
+        return []
+    from graphengine.training.validation import check_problems
+
+    return check_problems(training, graph, has_validation=has_validation)
 
 
 def _trained_on(arrays: Arrays, graph: Graph, training: TrainingDocument) -> Arrays:

@@ -18,12 +18,13 @@ import numpy as np
 
 from graphengine.format.writing import encode_array
 from graphengine.notebook import Pictured
-from graphengine.training.validation import VALIDATION_LOSS
 from graphengine.wording import counted
 
 LOG = logging.getLogger("graphengine")
 """Epochs and checks at the level INFO, details at DEBUG; a program that uses the package decides what is shown."""
 
+LOSS, VALIDATION_LOSS = "loss", "validation_loss"
+"""Names that every history has for losses."""
 CAPACITY = 2048
 SMALL = 16
 """Parameters with at most this many numbers in all are recorded in each row."""

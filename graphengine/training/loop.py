@@ -29,12 +29,11 @@ from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
 from graphengine.training.history import LOG, History, Iteration, items_of, recorded_of, records
 from graphengine.training.stepping import LossSum, Stepper
-from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of
 
-if TYPE_CHECKING:  # imported where a checkpoint is written, and not at each start
+if TYPE_CHECKING:  # imported where something is checked or a checkpoint written, and not at each start
     from graphengine.training.checkpoint import Checkpoints
-    from graphengine.training.evaluation import Evaluation
     from graphengine.training.states import StateLayout
+    from graphengine.training.validation import Checks, EarlyStopping
 
 CHUNK_SECONDS, GROWTH = 0.1, 16
 """About how long a chunk takes, so that progress shows and an interrupt is heard; how much longer than the last one."""
@@ -98,7 +97,10 @@ class Trainer:
         self._recorded = recorded_of(graph.trainable, begun)
         self.stepper = Stepper(graph, begun, training, compiled, self.batches, self._recorded)
         self.history = History(self.batches.per_epoch, self._recorded)
-        self._prepare_checks(data, validation, compiled.backend)
+        self.checks: Checks | None = None
+        """What is computed now and then to see how good the model is."""
+        if validation is not None or training.has_checks:
+            self.checks = _checks(graph, training, data, validation, self.batches.per_epoch, compiled.backend)
         self.checkpoints: Checkpoints | None = None
         """Where the training is saved as it goes."""
         self._epoch: list[float] = []
@@ -108,25 +110,6 @@ class Trainer:
         self._uncounted = 0
         """How many samples of the current epoch were in batches without a loss."""
         values.update(started)
-
-    def _prepare_checks(self, data: Mapping[str, Any], validation: Mapping[str, Any] | None, backend: Backend) -> None:
-        training, apart = self.training, validation is not None
-        self.sets_apart = apart
-        """Whether there is data to check on that is not trained on."""
-        self._checks = checks_of(training, self.batches.per_epoch, apart=apart)
-        outputs = checked_outputs(training, apart=apart)
-        checked = data if validation is None else validation
-        self._evaluation: Evaluation | None = None
-        if outputs:
-            from graphengine.training.evaluation import Evaluation
-
-            self._evaluation = Evaluation(self.graph, checked, outputs, backend)
-        self._early = EarlyStopping(training.early_stopping) if training.early_stopping else None
-
-    @property
-    def checked_samples(self) -> int:
-        """How many samples each check is on; 0 if nothing is checked."""
-        return self._evaluation.samples if self._evaluation else 0
 
     def check_finite(self) -> None:
         """Stop at the first value of any node that is NaN or infinite; each iteration is then run by the reference."""
@@ -197,8 +180,8 @@ class Trainer:
 
     def _do_what_is_due(self, done: int, started: float) -> None:
         """Check, stop a training whose time is up, and write a checkpoint, as far as it is due."""
-        if self._checks.is_due(done):
-            self._check()
+        if self.checks and self.checks.every.is_due(done):
+            self.checks.run(self.history, self.values)
         if time.monotonic() - started >= (self.training.max_seconds or math.inf):
             self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
         if self.checkpoints and self.checkpoints.is_due(done):
@@ -206,15 +189,14 @@ class Trainer:
 
     def _next_event(self, done: int) -> float:
         """The iteration at whose end something else is due."""
-        saved = self.checkpoints.every.next(done) if self.checkpoints else math.inf
-        return min(self._checks.next(done), saved)
+        events = (each.every.next(done) for each in (self.checks, self.checkpoints) if each)
+        return min(events, default=math.inf)
 
     def _finish(self) -> None:
         """Write the last checkpoint, from which a longer training resumes, and give the model its best values."""
         self.save_checkpoint()
-        if self._early and self._early.values:
-            self.values.update(self._early.values)
-            self.history.restore(self._early.iteration, self._early.check)
+        if self.checks:
+            self.checks.restore_best(self.history, self.values)
 
     def _run(self, chunk: Chunk) -> None:
         """Run the iterations of a chunk, write the history and give the model its new values."""
@@ -293,36 +275,22 @@ class Trainer:
             self._epoch.clear()
             self._uncounted = 0
 
-    # ------------------------------------------------------------ checks
-
-    def _check(self) -> None:
-        """Compute loss and metrics, and stop if what is monitored no longer improves."""
-        found = self._evaluation(self.values) if self._evaluation else {}
-        self.history.add_check(found)
-        if self._early:
-            self._see_monitored(self._early, found)
-
-    def _see_monitored(self, early: EarlyStopping, found: Mapping[str, Any]) -> None:
-        monitor = early.document.monitor
-        value = self.history.last_epoch_loss if monitor == LOSS else found.get(monitor)
-        if value is not None:
-            early.see(float(value), len(self.history), self.values, found)
-        if early.is_over:
-            self.history.stopped = early.reason
-
     # ------------------------------------------------------------ checkpoints
+
+    @property
+    def _early(self) -> EarlyStopping | None:
+        return self.checks.early if self.checks else None
 
     @property
     def layout(self) -> StateLayout:
         """What all states of this training have in common."""
         from graphengine.training.states import StateLayout, types_of
 
-        checked = self._evaluation.axes if self._evaluation else {}
         return StateLayout(
             types_of(self.stepper.carried),
             types_of(self.values),
             self._recorded,
-            checked,
+            self.checks.axes if self.checks else {},
             self.batches.per_epoch,
             self.batches.samples_per_epoch,
             self._early is not None,
@@ -378,6 +346,12 @@ def _split(*arguments: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     from graphengine.training.splitting import split
 
     return split(*arguments)
+
+
+def _checks(*arguments: Any) -> Checks:
+    from graphengine.training.validation import Checks
+
+    return Checks(*arguments)
 
 
 def _initialized(graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:

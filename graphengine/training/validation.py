@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphengine.backends.protocol import Backend
 from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.mappings import without_none
+from graphengine.training.history import LOSS, VALIDATION_LOSS, History
+
+if TYPE_CHECKING:  # imported where there is something to compute
+    from graphengine.training.evaluation import Evaluation
 
 
 class Every:
@@ -33,7 +38,64 @@ class Every:
         return any(done % period == 0 for period in self._periods)
 
 
-VALIDATION_LOSS, LOSS = "validation_loss", "loss"
+class Checks:
+    """The checks of a training: when they are due, what they compute, and whether to stop early.
+
+    They are on `validation`, data set apart, or without it on the data that is trained on.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        training: TrainingDocument,
+        data: Mapping[str, Any],
+        validation: Mapping[str, Any] | None,
+        per_epoch: int,
+        backend: Backend,
+    ) -> None:
+        self.apart = validation is not None
+        """Whether there is data to check on that is not trained on."""
+        self.every = checks_of(training, per_epoch, apart=self.apart)
+        self._evaluation: Evaluation | None = None
+        if outputs := checked_outputs(training, apart=self.apart):
+            from graphengine.training.evaluation import Evaluation
+
+            self._evaluation = Evaluation(graph, data if validation is None else validation, outputs, backend)
+        self.early = EarlyStopping(training.early_stopping) if training.early_stopping else None
+
+    @property
+    def samples(self) -> int:
+        """How many samples each check is on; 0 if nothing is computed."""
+        return self._evaluation.samples if self._evaluation else 0
+
+    @property
+    def axes(self) -> Mapping[str, int]:
+        """The numbers of axes of what is computed, by name."""
+        return self._evaluation.axes if self._evaluation else {}
+
+    def run(self, history: History, values: Mapping[str, Any]) -> None:
+        """Compute loss and metrics, and stop if what is monitored no longer improves."""
+        found = self._evaluation(values) if self._evaluation else {}
+        history.add_check(found)
+        if self.early:
+            self._see_monitored(self.early, history, values, found)
+
+    @staticmethod
+    def _see_monitored(
+        early: EarlyStopping, history: History, values: Mapping[str, Any], found: Mapping[str, Any]
+    ) -> None:
+        monitor = early.document.monitor
+        value = history.last_epoch_loss if monitor == LOSS else found.get(monitor)
+        if value is not None:
+            early.see(float(value), len(history), values, found)
+        if early.is_over:
+            history.stopped = early.reason
+
+    def restore_best(self, history: History, values: dict[str, Any]) -> None:
+        """Put back the values of the best check, if they are to be restored."""
+        if self.early and self.early.values:
+            values.update(self.early.values)
+            history.restore(self.early.iteration, self.early.check)
 
 
 class EarlyStopping:
