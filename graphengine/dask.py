@@ -23,8 +23,7 @@ from graphengine.model.dask_workers import DaskWorkers
 from graphengine.model.model import Model
 from graphengine.model.shard_tasks import training_task
 from graphengine.training.history import LOG, History
-from graphengine.training.interrupting import run_to_end
-from graphengine.training.loop import Trainer
+from graphengine.training.loop import Trainer, run_to_end
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

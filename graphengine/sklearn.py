@@ -36,7 +36,7 @@ from graphengine.model.estimators import (
     with_width,
 )
 from graphengine.model.model import Model
-from graphengine.training.interrupting import run_to_end
+from graphengine.training.loop import run_to_end
 
 try:
     from sklearn.base import (

@@ -21,8 +21,8 @@ from graphengine.format.kinds import SOLVERS
 from graphengine.format.writing import dump_model
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.checkpoint import OWN_FILES, Checkpoints
-from graphengine.training.interrupting import ENDING, run_to_end
-from graphengine.training.loop import Trainer
+from graphengine.training.interrupting import ENDING
+from graphengine.training.loop import Trainer, run_to_end
 from graphengine.training.machine import arithmetic
 from graphengine.training.resuming import different, stops
 from graphengine.training.rules import shipped_rules

@@ -16,8 +16,7 @@ from test_cli import cli_json
 
 import graphengine as ge
 from graphengine.format.locks import Lock
-from graphengine.training.interrupting import run_to_end
-from graphengine.training.loop import Trainer
+from graphengine.training.loop import Trainer, run_to_end
 from graphengine.training.resuming import different
 
 

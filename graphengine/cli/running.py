@@ -237,7 +237,7 @@ def _train(
     trainer: Trainer | SolverTrainer, *, check_finite: bool, quiet: bool, log: Path | None, unwritten: Unwritten
 ) -> None:
     """Run a training to its end; a bar on a terminal and a log show its rows, and a note says how to resume it."""
-    from graphengine.training.interrupting import Terminated, run_to_end
+    from graphengine.training.loop import run_to_end
 
     if check_finite:
         _check_finite(trainer)
@@ -250,7 +250,7 @@ def _train(
 
             with watched(trainer, bar=bar, log=log, unwritten=unwritten) as see:
                 run_to_end(trainer, see)
-    except (KeyboardInterrupt, Terminated, WorkersError) as error:
+    except (KeyboardInterrupt, SystemExit, WorkersError) as error:
         from graphengine.cli.progress import note_interruption
 
         note_interruption(trainer, error)

@@ -19,7 +19,7 @@ from graphengine.fit.starts import Start, numbered, starting_points
 from graphengine.fit.statistics import Fit, fit_of, samples_in_a_mean
 from graphengine.mappings import picked
 from graphengine.training.history import History
-from graphengine.training.interrupting import run_to_end
+from graphengine.training.loop import run_to_end
 
 POINTS = 6
 """So many points has a profile on each side."""

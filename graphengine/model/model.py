@@ -39,8 +39,7 @@ from graphengine.model.starting import initialize
 from graphengine.notebook import Pictured
 from graphengine.training.compiled import training_step
 from graphengine.training.history import History, Iteration
-from graphengine.training.interrupting import run_to_end
-from graphengine.training.loop import Trainer
+from graphengine.training.loop import Trainer, run_to_end
 from graphengine.training.provenance import FIT, PROVENANCE
 from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step

@@ -32,8 +32,8 @@ class Terminated(SystemExit):
         return Terminated, (signal.Signals[self.name].value,), dict(vars(self))
 
 
-def run_to_end(trainer: Running, see: Callable[[Iteration], None] = lambda row: None) -> None:
-    """Run a training, showing each row; a signal ends one that has a folder for checkpoints with a checkpoint.
+def run_saved(trainer: Running, see: Callable[[Iteration], None]) -> None:
+    """Run a training that has a folder for checkpoints, showing each row; a signal ends it with a checkpoint.
 
     A second Ctrl-C does not wait for that. Other signals may come more than once: `timeout`, for one, sends two.
 
@@ -45,7 +45,7 @@ def run_to_end(trainer: Running, see: Callable[[Iteration], None] = lambda row: 
         If there was a SIGTERM or a SIGHUP.
     """
     # closed at once: who keeps a traceback does not keep the folder for checkpoints
-    with _kept_signals(trainer.checkpoints is not None) as kept, closing(trainer.chunks()) as chunks:
+    with _kept_signals() as kept, closing(trainer.chunks()) as chunks:
         for row in chunks:
             see(row)
             if kept:
@@ -64,7 +64,7 @@ def _default_handlers() -> dict[int, Any]:
 
 
 @contextmanager
-def _kept_signals(wanted: bool) -> Iterator[list[int]]:
+def _kept_signals() -> Iterator[list[int]]:
     """A list that gets the first signal that is to end the process, if this thread may say so and nobody else does.
 
     Signals that are ignored, as SIGHUP is under nohup, stay ignored. What is left in the list ends the process, too.
@@ -78,7 +78,7 @@ def _kept_signals(wanted: bool) -> Iterator[list[int]]:
         if not kept:
             kept.append(number)
 
-    mine = _default_handlers() if wanted and threading.current_thread() is threading.main_thread() else {}
+    mine = _default_handlers() if threading.current_thread() is threading.main_thread() else {}
     for number in mine:
         signal.signal(number, keep)
     try:

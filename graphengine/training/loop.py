@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from graphengine.training.stepping import LossSum, Stepper
 if TYPE_CHECKING:  # imported where something is checked or a checkpoint written, and not at each start
     from graphengine.training.checkpoint import Checkpoints
     from graphengine.training.states import StateLayout
+    from graphengine.training.underway import Running
     from graphengine.training.validation import Checks, EarlyStopping
 
 CHUNK_SECONDS, GROWTH = 0.1, 16
@@ -333,6 +335,26 @@ class Trainer:
         if self.checkpoints is None or len(self.history) in (0, self.checkpoints.written):
             return None
         return self.checkpoints.write(self.state)
+
+
+def run_to_end(trainer: Running, see: Callable[[Iteration], None] = lambda row: None) -> None:
+    """Run a training, showing each row; a signal ends one that has a folder for checkpoints with a checkpoint.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If there was a Ctrl-C.
+    Terminated
+        If there was a SIGTERM or a SIGHUP, and there is a folder for checkpoints.
+    """
+    if trainer.checkpoints is not None:
+        from graphengine.training.interrupting import run_saved
+
+        run_saved(trainer, see)
+        return
+    with closing(trainer.chunks()) as chunks:  # at once, because a solver may hold a thread
+        for row in chunks:
+            see(row)
 
 
 def _require_an_end(graph: Graph, training: TrainingDocument) -> None:

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.errors import TrainingError
-from graphengine.training.interrupting import run_to_end
-from graphengine.training.loop import Trainer
+from graphengine.training.loop import Trainer, run_to_end
 
 MOST_ITERATIONS = 200
 MOST_STOPS = 12
