@@ -17,7 +17,7 @@ NUMBERS = [*map(repr, (RNG.normal(size=40) * 10.0 ** RNG.integers(-20, 15, 40)).
 
 @pytest.fixture(autouse=True)
 def _any_file_is_large(monkeypatch):
-    monkeypatch.setattr(csv_arrow, "LARGE", 1)
+    monkeypatch.setattr(readers, "LARGE", 1)
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ def read_by(monkeypatch):
     found = []
 
     def by_arrow(*arguments):
-        yield from csv_arrow.arrow_csv_blocks(*arguments)
+        yield from blocks(*arguments)
         found.append("pyarrow")
 
     def by_cells(*arguments):
         found.append("cells")
         return own(*arguments)
 
-    own = readers.csv_blocks
-    monkeypatch.setattr(readers, "arrow_csv_blocks", by_arrow)
+    own, blocks = readers.csv_blocks, csv_arrow.arrow_csv_blocks
+    monkeypatch.setattr(csv_arrow, "arrow_csv_blocks", by_arrow)
     monkeypatch.setattr(readers, "csv_blocks", by_cells)
     return found
 
@@ -95,7 +95,7 @@ def test_segments_end_with_a_row_wherever_the_bytes_do(tmp_path, read_by, monkey
 def test_the_header_is_the_line_that_the_own_reader_takes(tmp_path, monkeypatch, text):
     inputs, columns = {"x": {"shape": ["N"]}, "k": INPUTS["k"]}, {"x": "0", "k": "1"}
     found = load(tmp_path, text, inputs, columns=columns)
-    monkeypatch.setattr(csv_arrow, "find_spec", lambda name: None)
+    monkeypatch.setattr(readers, "find_spec", lambda name: None)
     own = load(tmp_path, text, inputs, columns=columns)
     assert found["x"].tobytes() == own["x"].tobytes()
     assert found["x"][0] == 1.5
@@ -152,7 +152,7 @@ def test_what_is_not_utf8_is_refused_in_any_column(tmp_path, read_by):
 def test_a_small_file_and_a_table_of_words_need_no_pyarrow(tmp_path, read_by, monkeypatch):
     words = {**INPUTS, "y": {"shape": ["N"], "dtype": "int64", "categories": ["a", "b"]}}
     load(tmp_path, "x,y,k\n1.5,a,1\n", words)
-    monkeypatch.setattr(csv_arrow, "LARGE", 1000)
+    monkeypatch.setattr(readers, "LARGE", 1000)
     load(tmp_path, "x,k\n1.5,1\n", INPUTS)
     assert read_by == ["cells", "cells"]
 
@@ -160,7 +160,7 @@ def test_a_small_file_and_a_table_of_words_need_no_pyarrow(tmp_path, read_by, mo
 def test_without_pyarrow_the_numbers_are_the_same(tmp_path, read_by, monkeypatch):
     inputs = {"x": {"shape": ["N"]}, "k": INPUTS["k"]}
     with_arrow = load(tmp_path, PLAIN, inputs)
-    monkeypatch.setattr(csv_arrow, "find_spec", lambda name: None)
+    monkeypatch.setattr(readers, "find_spec", lambda name: None)
     without = load(tmp_path, PLAIN, inputs)
     assert read_by == ["pyarrow", "cells"]
     assert with_arrow["x"].tobytes() == without["x"].tobytes()

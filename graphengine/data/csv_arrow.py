@@ -9,17 +9,17 @@ from __future__ import annotations
 import gzip
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from csv import Error
 from importlib import import_module
-from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphengine.data.csv_dialect import Dialect
-from graphengine.data.spool import Block
-from graphengine.data.stored import Memory
-from graphengine.errors import DataError
+from graphengine.data.spool import Block, spooled
+from graphengine.data.stored import Memory, Stored
+from graphengine.errors import DataError, InputError
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import Column, Columns, names_in
 from graphengine.ir.declarations import Input
@@ -29,8 +29,6 @@ from graphengine.ops.numbers import LARGEST_EXACT
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-LARGE = 2**20
-"""Bytes of a file from which on the import of pyarrow pays."""
 SEGMENT = 2**22
 """Bytes that one thread reads at a time."""
 
@@ -39,13 +37,15 @@ class NotPlain(Exception):  # noqa: N818 - it is no error: another reader takes 
     """A file that pyarrow may not read as `csv_table` does."""
 
 
-def reads(file: DataFile, columns: Columns, dialect: Dialect, graph: Graph, memory: Memory) -> bool:
-    """Whether pyarrow is installed and has room, and a file is large, with only numbers in the wanted columns."""
+def read_csv(
+    file: DataFile, columns: Columns, dialect: Dialect, graph: Graph, memory: Memory
+) -> dict[str, np.ndarray[Any, Any] | Stored] | None:
+    """Return columns of a CSV file, by input; None if `csv_table` has to read it, or to report what is wrong."""
     has_numbers = _is_plain(dialect) and all(_is_number(graph.inputs[name]) for name in columns)
-    if not has_numbers or memory.block < SEGMENT or find_spec("pyarrow") is None:
-        return False
-    with file.open("rb") as content:
-        return content.seek(0, 2) >= LARGE
+    if has_numbers and memory.block >= SEGMENT:
+        with suppress(NotPlain, InputError):
+            return spooled(arrow_csv_blocks(file, columns, dialect, graph, memory), graph, memory)
+    return None
 
 
 def _is_plain(dialect: Dialect) -> bool:

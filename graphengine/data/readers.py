@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -18,13 +18,12 @@ import orjson
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from graphengine.data.csv_arrow import NotPlain, arrow_csv_blocks, reads
 from graphengine.data.csv_dialect import Dialect
 from graphengine.data.csv_table import csv_blocks
 from graphengine.data.faults import faults_in
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored
-from graphengine.errors import DataError, InputError, UsageError
+from graphengine.errors import DataError, UsageError
 from graphengine.format.documents import ModelDocument
 from graphengine.format.fields import Document, FilePath, Identifier, Values
 from graphengine.format.kinds import READERS, Kind
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
 
+LARGE = 2**20
+"""Bytes of a CSV file from which on the import of pyarrow pays."""
 
 ColumnField: TypeAlias = str | Annotated[int, Field(ge=0)]
 
@@ -254,13 +255,21 @@ class CsvData(Reader):
 
     def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays of any file, by pyarrow if it is large and plain; raises as for all kinds of files."""
+        if not self._is_large(file):
+            return super().read_file(file, graph, memory)
+        from graphengine.data.csv_arrow import read_csv
+
         with faults_in(file, self.kind):
             names = self.names_for(graph, file)
-            by_arrow = reads(file, names, self.dialect, graph, memory)
-        if by_arrow:
-            with suppress(NotPlain, InputError):  # the other reader reports what is wrong
-                return spooled(arrow_csv_blocks(file, names, self.dialect, graph, memory), graph, memory)
-        return super().read_file(file, graph, memory)
+        arrays = read_csv(file, names, self.dialect, graph, memory)
+        return super().read_file(file, graph, memory) if arrays is None else arrays
+
+    def _is_large(self, file: DataFile) -> bool:
+        """Whether pyarrow is installed, and a file so large that its import pays."""
+        if find_spec("pyarrow") is None:
+            return False
+        with faults_in(file, self.kind), file.open("rb") as content:
+            return content.seek(0, 2) >= LARGE
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
