@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli.app import app
+from graphengine.data.chosen import Chosen
 from graphengine.data.order import Order, epoch_order
 from graphengine.data.sources import data_hash
-from graphengine.data.stored import Chosen, Memory, Stored, StoredFile
+from graphengine.data.stored import Memory, Stored, StoredFile
 from graphengine.limits import DEFAULT, Limits
 
 N = 400
@@ -148,8 +149,7 @@ BLOCKS = """
 import json
 import numpy as np
 from graphengine import Model
-from graphengine.data.spool import spooled
-from graphengine.data.stored import Memory
+from graphengine.data.stored import Memory, spooled
 
 graph, blocks = Model.from_dict(json.loads(sys.argv[1])).graph, 64
 spooled([{"x": np.ones((2, 8))}], graph, Memory(2**30))
@@ -187,7 +187,7 @@ def test_an_order_in_pieces_is_the_order_of_the_epoch(samples, most):
 
 
 def test_chosen_rows_are_those_of_an_array_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("graphengine.data.stored.MASKED", 16)
+    monkeypatch.setattr("graphengine.data.chosen.MASKED", 16)
     mask = (np.arange(N) % 3 > 0) & (np.arange(N) // 40 != 5)
     found, expected = model_of(tmp_path, "npy").load_data()["x"].chosen(Chosen(mask)), LARGE["x"][mask]
     rows = epoch_order(0, 1, len(expected))

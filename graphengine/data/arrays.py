@@ -11,16 +11,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from graphengine.data.faults import faults_in, require_one
-from graphengine.data.spool import Block, spooled
-from graphengine.data.stored import Memory, Stored, StoredFile, blocks_of
+from graphengine.data.stored import Arrays, Block, Memory, Stored, StoredFile, blocks_of, spooled
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_input
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.mappings import only, picked
-
-Arrays = dict[str, np.ndarray[Any, Any] | Stored]
 
 
 class _Header(NamedTuple):

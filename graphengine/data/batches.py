@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphengine.data.stored import Chosen, Stored, in_memory
+from graphengine.data.chosen import Chosen
+from graphengine.data.stored import Stored, in_memory
 from graphengine.errors import DataError
 from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.cells import as_encoded

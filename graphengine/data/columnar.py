@@ -16,8 +16,7 @@ import numpy as np
 
 from graphengine.data.arrow_arrays import as_arrow, as_numpy
 from graphengine.data.faults import reported, require_one
-from graphengine.data.spool import Block, append, kept_open, scratch_file
-from graphengine.data.stored import Memory, Stored, release, require_whole
+from graphengine.data.stored import Block, Memory, Stored, append, kept_open, release, require_whole, scratch_file
 from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile

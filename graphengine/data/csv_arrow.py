@@ -17,8 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from graphengine.data.csv_dialect import Dialect
-from graphengine.data.spool import Block, spooled
-from graphengine.data.stored import Memory, Stored
+from graphengine.data.stored import Arrays, Block, Memory, spooled
 from graphengine.errors import DataError, InputError
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import Column, Columns, names_in
@@ -37,9 +36,7 @@ class NotPlain(Exception):  # noqa: N818 - it is no error: another reader takes 
     """A file that pyarrow may not read as `csv_table` does."""
 
 
-def read_csv(
-    file: DataFile, columns: Columns, dialect: Dialect, graph: Graph, memory: Memory
-) -> dict[str, np.ndarray[Any, Any] | Stored] | None:
+def read_csv(file: DataFile, columns: Columns, dialect: Dialect, graph: Graph, memory: Memory) -> Arrays | None:
     """Return columns of a CSV file, by input; None if `csv_table` has to read it, or to report what is wrong."""
     has_numbers = _is_plain(dialect) and all(_is_number(graph.inputs[name]) for name in columns)
     if has_numbers and memory.block >= SEGMENT:

@@ -16,8 +16,7 @@ import numpy as np
 
 from graphengine.data.csv_dialect import CELL_BYTES, Dialect, Row
 from graphengine.data.faults import reported, require_one
-from graphengine.data.spool import Block
-from graphengine.data.stored import Memory
+from graphengine.data.stored import Block, Memory
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import Column, Columns, names_in

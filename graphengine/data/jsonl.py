@@ -17,8 +17,7 @@ import orjson
 
 from graphengine.data.csv_dialect import CELL_BYTES, lines_of
 from graphengine.data.faults import reported
-from graphengine.data.spool import Block
-from graphengine.data.stored import Memory
+from graphengine.data.stored import Block, Memory
 from graphengine.errors import DataError, InvalidModelError, did_you_mean
 from graphengine.format.paths import DataFile
 from graphengine.format.strict import parse_json

@@ -1,6 +1,6 @@
 """Readers: what a data source of a file may be. A class has the form of the source and reads it.
 
-What a reader of a file gives in blocks is kept in one way (`spool`): in memory, or on disk if it is large. A plugin
+What a reader of a file gives in blocks is kept in one way (`stored`): in memory, or on disk if it is large. A plugin
 adds a reader with `@graphengine.register_reader`.
 """
 
@@ -21,8 +21,7 @@ from pydantic_core import PydanticCustomError
 from graphengine.data.csv_dialect import Dialect
 from graphengine.data.csv_table import csv_blocks
 from graphengine.data.faults import faults_in
-from graphengine.data.spool import Block, spooled
-from graphengine.data.stored import Memory, Stored
+from graphengine.data.stored import Arrays, Block, Memory, spooled
 from graphengine.errors import DataError, UsageError
 from graphengine.format.documents import ModelDocument
 from graphengine.format.fields import Document, FilePath, Identifier, Values
@@ -34,8 +33,6 @@ from graphengine.ir.graph import Graph
 
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
-
-Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
 
 LARGE = 2**20
 """Bytes of a CSV file from which on the import of pyarrow pays."""
@@ -94,7 +91,16 @@ class DataSource(Kind, ABC):
 
     @abstractmethod
     def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
-        """Return the arrays of the source by input; paths are relative to `folder`, that of the model file."""
+        """Return the arrays of the source by input; what takes more than a quarter of the memory stays on disk.
+
+        Paths are relative to `folder`, that of the model file.
+
+        Raises
+        ------
+        DataError
+            GE501 to GE505, naming the file and, where there is one, row and column; GE101 if there is no room on disk;
+            GE133 for what is too large and cannot be read in rows.
+        """
 
 
 class Reader(DataSource):

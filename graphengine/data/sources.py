@@ -1,7 +1,7 @@
 """Data sources: from a declaration in the file to one array for each input.
 
-Each kind of file has a reader in a module of this package, and what they read in blocks is kept in one way (`spool`).
-What is large stays on disk (`stored`) and is read in blocks while it is trained on.
+Each kind of file has a reader in a module of this package, and what they read in blocks is kept in one way (`stored`).
+What is large stays on disk and is read in blocks while it is trained on.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.data.readers import Arrays as Arrays
-from graphengine.data.stored import Memory, Stored, blocks_of
+from graphengine.data.stored import Arrays, Memory, Stored, blocks_of
 from graphengine.errors import DataError, InputError, Problem
 from graphengine.ir.binding import NO_COLUMNS, Columns, as_inputs, by_input
 from graphengine.ir.declarations import Input

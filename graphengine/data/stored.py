@@ -1,8 +1,12 @@
-"""Arrays that stay on disk: rows are read when they are requested, a block at a time.
+"""From blocks of rows to arrays, which stay on disk if they are too large for memory.
 
-Rows that follow each other are read from the file. Rows in any order are gathered from a map of it, whose pages are
-given back after each block, so a training takes the memory of a few blocks however large the file is. What a stored
-array gives is, bit for bit, what the array in memory would give.
+Whatever reads a file gives blocks, one array for each input. A `Spool` joins them, in memory or in files of plain
+numbers without a name, which go with the arrays, however the process ends. Nothing is decoded twice.
+
+Of a `Stored` array rows are read when they are requested, a block at a time. Rows that follow each other are read from
+the file. Rows in any order are gathered from a map of it, whose pages are given back after each block, so a training
+takes the memory of a few blocks however large the file is. What a stored array gives is, bit for bit, what the array in
+memory would give.
 """
 
 from __future__ import annotations
@@ -10,30 +14,33 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
+from graphengine.data.chosen import Chosen, Rows, grouped_places
 from graphengine.errors import DataError
+from graphengine.ir.binding import as_input
+from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT
 from graphengine.ops.shapes import shape_text
 from graphengine.wording import size_text
 
-MASKED = 65_536
-"""How many rows of a mask are counted together, a multiple of 8."""
-
-RADIX = 2**16
-"""Keys below it are sorted by radix, ten times as fast as NumPy compares larger ones."""
-
 AROUND = 2**21
 """How far from a byte that is read a system may map pages, too: a huge page."""
 
-Rows = slice | np.ndarray[Any, np.dtype[np.intp]]
+Block: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+"""Rows of some inputs, which follow those of the block before."""
+
+Arrays: TypeAlias = "dict[str, np.ndarray[Any, Any] | Stored]"
+"""Arrays by input, in memory or on disk."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,130 @@ class Memory:
         if size > self.on_disk:
             message = f"the data takes more temporary files than the limit disk_bytes, {size_text(self.on_disk)}"
             raise DataError(message, code="GE133", hint="raise the limit disk_bytes")
+
+
+def spooled(source: Iterable[Block], graph: Graph, memory: Memory) -> Arrays:
+    """The arrays that the blocks of a source make, by input.
+
+    Raises
+    ------
+    InputError
+        GE404 for numbers that do not fit their input, GE406 for what is none of its categories.
+    DataError
+        GE101 if there is no room for them on disk, GE133 if they may not take so much of it.
+    """
+    with Spool(graph, memory) as spool:
+        for block in source:
+            spool.add(block)
+        return spool.arrays()
+
+
+class Spool:
+    """Takes blocks, and gives arrays at the end: of more than a quarter of the allowed memory such as stay on disk."""
+
+    def __init__(self, graph: Graph, memory: Memory) -> None:
+        self._inputs, self._memory = graph.inputs, memory
+        self._kept: dict[str, _GrowingRows] = {}
+        self._rows: dict[str, int] = {}
+        self._bytes = 0
+        self._files: dict[str, IO[bytes]] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def add(self, block: Block) -> None:
+        """Take the next rows."""
+        for name, array in block.items():
+            typed = as_input(name, array, self._inputs[name])
+            if name not in self._kept:
+                self._kept[name] = _GrowingRows(typed)
+            self._kept[name].add(typed)
+            self._rows[name] = self._rows.get(name, 0) + len(typed)
+            self._bytes += typed.nbytes
+        if self._bytes > self._memory.whole:
+            self._memory.require_disk(self._bytes)
+            self._write()
+
+    def _write(self) -> None:
+        """Move what is kept to disk."""
+        for name, kept in self._kept.items():
+            if name not in self._files:
+                self._files[name] = self._open.enter_context(scratch_file())
+            append(self._files[name], kept.taken())
+
+    def arrays(self) -> Arrays:
+        """All rows, by input."""
+        return {name: self._stored(name) if name in self._files else self._kept[name].whole() for name in self._kept}
+
+    def _stored(self, name: str) -> np.ndarray[Any, Any] | Stored:
+        like = self._kept[name].taken()
+        shape = (self._rows[name], *like.shape[1:])
+        if 0 in shape:
+            return np.empty(shape, like.dtype)
+        return Stored(kept_open(self._files[name]), 0, shape, like.dtype, self._memory)
+
+
+class _GrowingRows:
+    """Rows in one array that grows in place: blocks that are joined at the end take twice the memory."""
+
+    def __init__(self, like: np.ndarray[Any, Any]) -> None:
+        self._array, self._kind, self._count = np.empty((0, *like.shape[1:]), like.dtype), type(like), 0
+
+    def add(self, block: np.ndarray[Any, Any]) -> None:
+        """Copy the next rows, which have the shape and dtype of the first ones."""
+        end = self._count + len(block)
+        if end > len(self._array):  # an eighth more than is needed, so that few systems copy the rows often
+            self._resize(max(end, len(self._array) * 9 // 8))
+        np.concatenate([block], out=self._array[self._count : end])
+        self._count = end
+
+    def _resize(self, rows: int) -> None:
+        self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
+
+    def taken(self) -> np.ndarray[Any, Any]:
+        """The rows so far; those that are added next overwrite them."""
+        count, self._count = self._count, 0
+        return self._array[:count]
+
+    def whole(self) -> np.ndarray[Any, Any]:
+        """All rows; none can be added after them."""
+        self._resize(self._count)
+        return self._array.view(self._kind)
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Report what goes wrong with a file that the user has not named."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the data is larger than the memory limit, and a temporary file for it cannot be written: {error}"
+        hint = "let TMPDIR name a folder on a disk with more room, or raise the limit data_bytes"
+        raise DataError(message, code="GE101", hint=hint) from error
+
+
+def scratch_file() -> IO[bytes]:
+    """A nameless file."""
+    with _faults():
+        return tempfile.TemporaryFile(buffering=0)
+
+
+def append(file: IO[bytes], array: np.ndarray[Any, Any]) -> None:
+    """Write all numbers of an array in C order; a system may take fewer bytes than it is given, so to the last one."""
+    rest = array.reshape(-1).view(np.uint8).data
+    with _faults():
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+def kept_open(file: IO[bytes]) -> StoredFile:
+    """A file whose numbers are read from now on."""
+    with _faults():
+        return StoredFile(file)
 
 
 class StoredFile:
@@ -213,7 +344,7 @@ class Stored:
         """Rows by number, read block by block in the order of the file: never more pages at once than a block has."""
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         at_once = self.rows_per_block
-        for block, places in _grouped(rows // at_once):
+        for block, places in grouped_places(rows // at_once):
             start, stop = block * at_once, min((block + 1) * at_once, self._rows)
             found[places] = self._mapped(start, stop).take(rows[places] - start, axis=0)
             release(self._file.pages, self._place(start), self._place(stop))
@@ -228,47 +359,6 @@ class Stored:
     def _place(self, row: int) -> int:
         """Where a row begins in the file."""
         return self._offset + row * self._row_items * self._stored.itemsize
-
-
-class Chosen:
-    """The rows where a mask is true, by their numbers among these: a bit for each row there is, and no numbers."""
-
-    def __init__(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        counts = [np.count_nonzero(mask[start : start + MASKED]) for start in range(0, len(mask), MASKED)]
-        self._before = np.cumsum([0, *counts])
-        """How many rows are chosen before each block of the mask."""
-        self._bits = np.packbits(mask)
-
-    def __len__(self) -> int:
-        return int(self._before[-1])
-
-    def among(self, chosen: Chosen) -> Chosen:
-        """The rows that are chosen among these: its numbers are theirs."""
-        mask = np.unpackbits(self._bits).view(np.bool_)
-        mask[mask] = np.unpackbits(chosen._bits, count=len(self)).view(np.bool_)
-        return Chosen(mask)
-
-    def rows(self, numbers: Rows) -> np.ndarray[Any, np.dtype[np.intp]]:
-        """The rows that have these numbers."""
-        if isinstance(numbers, slice):
-            numbers = np.arange(*numbers.indices(len(self)))
-        found = np.empty(len(numbers), np.intp)
-        for block, places in _grouped(np.searchsorted(self._before, numbers, "right") - 1):
-            start = block * MASKED
-            chosen = np.flatnonzero(np.unpackbits(self._bits[start // 8 : (start + MASKED) // 8]))
-            found[places] = start + chosen[numbers[places] - self._before[block]]
-        return found
-
-
-def _grouped(keys: np.ndarray[Any, np.dtype[np.intp]]) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.intp]]]]:
-    """The places of each key there is, the least first."""
-    if len(keys) and keys.max() < RADIX:
-        keys = keys.astype(np.uint16)
-    order = np.argsort(keys, kind="stable")
-    edges = np.flatnonzero(np.diff(keys[order])) + 1
-    for places in np.split(order, edges):
-        if len(places):
-            yield int(keys[places[0]]), places
 
 
 def require_whole(pages: mmap.mmap, name: str) -> None:

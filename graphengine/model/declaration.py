@@ -18,8 +18,8 @@ from graphengine.backends.program_cache import ProgramsOfFits
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.data.batches import Batches
 from graphengine.data.readers import declared_columns
-from graphengine.data.sources import Arrays, NamedArrays, given_data, load_data, name_of, require_finite
-from graphengine.data.stored import Memory
+from graphengine.data.sources import NamedArrays, given_data, load_data, name_of, require_finite
+from graphengine.data.stored import Arrays, Memory
 from graphengine.errors import (
     DataError,
     GraphEngineError,

@@ -14,7 +14,7 @@ from graphengine import gc_pause, hooks
 from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.backends.reference.executor import Executor
-from graphengine.data.sources import Arrays
+from graphengine.data.stored import Arrays
 from graphengine.errors import (
     InvalidModelError,
     Problem,

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from graphengine.data.readers import declared_columns
-from graphengine.data.sources import Arrays, given_data
+from graphengine.data.sources import given_data
+from graphengine.data.stored import Arrays
 from graphengine.errors import DivergenceError, ExecutionError, Problem, UsageError, did_you_mean
 from graphengine.format.building import sound_graph
 from graphengine.format.documents import ModelDocument, ParameterDocument

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.data.batches import Batches, is_whole, rows_of
+from graphengine.data.chosen import Chosen
 from graphengine.data.order import DRAWN, Order, epoch_order
-from graphengine.data.stored import Chosen, blocks_of
+from graphengine.data.stored import blocks_of
 from graphengine.errors import DataError, InputError
 from graphengine.format.documents import ValidationDocument
 from graphengine.ir.graph import Graph
