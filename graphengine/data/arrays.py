@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from graphengine.data.faults import faults_in, require_one
+from graphengine.data.sources import faults_in, require_one
 from graphengine.data.stored import Arrays, Block, Memory, Stored, StoredFile, blocks_of, spooled
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.data.arrow_arrays import as_arrow, as_numpy
-from graphengine.data.faults import reported, require_one
+from graphengine.data.sources import reported, require_one
 from graphengine.data.stored import Block, Memory, Stored, append, kept_open, release, require_whole, scratch_file
 from graphengine.errors import DataError
 from graphengine.extras import optional

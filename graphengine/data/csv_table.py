@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.data.csv_dialect import CELL_BYTES, Dialect, Row
-from graphengine.data.faults import reported, require_one
+from graphengine.data.sources import reported, require_one
 from graphengine.data.stored import Block, Memory
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile

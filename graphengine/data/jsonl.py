@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from graphengine.data.csv_dialect import CELL_BYTES, lines_of
-from graphengine.data.faults import reported
+from graphengine.data.sources import reported
 from graphengine.data.stored import Block, Memory
 from graphengine.errors import DataError, InvalidModelError, did_you_mean
 from graphengine.format.paths import DataFile

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from graphengine.data.csv_dialect import Dialect
 from graphengine.data.csv_table import csv_blocks
-from graphengine.data.faults import faults_in
+from graphengine.data.sources import faults_in
 from graphengine.data.stored import Arrays, Block, Memory, spooled
 from graphengine.errors import DataError, UsageError
 from graphengine.format.documents import ModelDocument

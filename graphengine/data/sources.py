@@ -1,21 +1,23 @@
-"""Data sources: from a declaration in the file to one array for each input.
+"""The data of a training, by input: what it was read from, and what may be wrong with it.
 
-Each kind of file has a reader in a module of this package, and what they read in blocks is kept in one way (`stored`).
-What is large stays on disk and is read in blocks while it is trained on.
+Each kind of file has a reader in a module of this package; whatever goes wrong while one is read is reported as one
+kind of error that names the file. What a caller hands over instead is checked as a file is.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from graphengine.data.stored import Arrays, Memory, Stored, blocks_of
-from graphengine.errors import DataError, InputError, Problem
+from graphengine.data.stored import Arrays, Stored, blocks_of
+from graphengine.errors import DataError, GraphEngineError, InputError, Problem, did_you_mean
+from graphengine.format.paths import DataFile
 from graphengine.ir.binding import NO_COLUMNS, Columns, as_inputs, by_input
+from graphengine.ir.cells import BadCells, Wording
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.mappings import without
@@ -36,19 +38,6 @@ class NamedArrays(dict[str, Any]):
 def name_of(arrays: Mapping[str, Any]) -> str | None:
     """Return the name of what arrays were read from, None if a caller made them."""
     return arrays.name if isinstance(arrays, NamedArrays) else None
-
-
-def load_data(source: Any, graph: Graph, folder: Path | None, memory: Memory) -> Arrays:
-    """Return the arrays of a data source, by input; what takes more than a quarter of the memory stays on disk.
-
-    Raises
-    ------
-    DataError
-        GE501 to GE505, naming the file and, where there is one, row and column; GE101 if there is no room on disk;
-        GE133 for what is too large and cannot be read in rows.
-    """
-    arrays: Arrays = source.read(folder, graph, memory)
-    return arrays
 
 
 def given_data(data: Any, graph: Graph, columns: Columns = NO_COLUMNS) -> Arrays:
@@ -74,6 +63,78 @@ def _require_dtype(name: str, array: Stored, graph: Graph) -> None:
     if array.dtype != graph.types[name].dtype:
         declared = dtype_name(graph.types[name].dtype)
         raise InputError(f"input '{name}' must be {declared}, what is on disk is {array.dtype}", code="GE404")
+
+
+def data_hash(arrays: Mapping[str, Any]) -> str:
+    """A sha256 of what was trained on: names, dtypes, shapes and numbers, however they were stored."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {dtype_name(array.dtype)} {list(np.shape(array))}\n".encode())
+        for block in blocks_of(array):
+            digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- what may be wrong
+
+
+@contextmanager
+def faults_in(path: DataFile, what: str) -> Iterator[None]:
+    """Report whatever goes wrong while a file is read.
+
+    Raises
+    ------
+    DataError
+        GE505 for numbers that do not fit their input, GE501 if the file cannot be read as `what` it should be.
+    """
+    try:
+        yield
+    except InputError as error:
+        problem = error.problems[0]
+        raise DataError(problem.message, code="GE505", hint=problem.hint, file=str(path)) from None
+    except GraphEngineError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror or error}", file=str(path)) from error
+    except Exception as error:  # csv, zip, zlib, NumPy, Arrow: a broken file raises all kinds of errors
+        hint = "save it again, in UTF-8" if isinstance(error, UnicodeDecodeError) else None
+        raise DataError(f"cannot be read as {what}: {error}", hint=hint, file=str(path)) from error
+
+
+@contextmanager
+def reported(bad: BadCells, graph: Graph, wording: Wording) -> Iterator[None]:
+    """Report the bad cells that were collected while a file was read, before what ended the reading.
+
+    Raises
+    ------
+    DataError
+        GE503 for missing values, GE406 for what is not among the categories of an input.
+    """
+    try:
+        yield
+    except DataError as error:
+        if not bad:
+            raise
+        raise DataError([*bad.problems(graph.inputs, wording), *error.problems]) from None
+    if bad:
+        raise DataError(bad.problems(graph.inputs, wording))
+
+
+def require_one(path: DataFile | str, what: str, wanted: str, name: str, there: Sequence[str]) -> None:
+    """Refuse a file whose columns or arrays, `there`, lack the one that an input takes, or have it twice.
+
+    Raises
+    ------
+    DataError
+        GE502.
+    """
+    if wanted not in there:
+        hint = did_you_mean(wanted, there, f"{what}s")
+        raise DataError(f"there is no {what} '{wanted}' for input '{name}'", code="GE502", hint=hint, file=str(path))
+    if there.count(wanted) > 1:
+        message = f"{there.count(wanted)} {what}s have the name '{wanted}', which input '{name}' takes"
+        raise DataError(message, code="GE502", hint="give each its own name", file=str(path))
 
 
 def require_finite(arrays: Mapping[str, Any], inputs: Mapping[str, Input]) -> None:
@@ -115,14 +176,3 @@ def _finite_problem(name: str, count: int, first: str) -> Problem:
     message = f"the data for input '{name}' has the value {first}{others}; training needs finite numbers"
     hint = 'if NaN means a missing value, declare "missing": "nan" in the input and replace it with nn.impute'
     return Problem("GE503", message, hint if "nan" in first else None)
-
-
-def data_hash(arrays: Mapping[str, Any]) -> str:
-    """A sha256 of what was trained on: names, dtypes, shapes and numbers, however they were stored."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {dtype_name(array.dtype)} {list(np.shape(array))}\n".encode())
-        for block in blocks_of(array):
-            digest.update(np.ascontiguousarray(block).data)
-    return digest.hexdigest()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from graphengine.data.csv_dialect import SAMPLE, SEPARATORS, Dialect, Row, opened
-from graphengine.data.faults import faults_in
+from graphengine.data.sources import faults_in
 from graphengine.drafting.profiles import ColumnProfile, Numbers, dialects
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphengine.data.carried import carried_arrow, carried_parquet
 from graphengine.data.csv_dialect import Dialect
-from graphengine.data.faults import faults_in
+from graphengine.data.sources import faults_in
 from graphengine.data.stored import Memory
 from graphengine.drafting.profiles import ColumnProfile, Numbers
 from graphengine.drafting.survey import Survey

@@ -18,7 +18,7 @@ from graphengine.backends.program_cache import ProgramsOfFits
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.data.batches import Batches
 from graphengine.data.readers import declared_columns
-from graphengine.data.sources import NamedArrays, given_data, load_data, name_of, require_finite
+from graphengine.data.sources import NamedArrays, given_data, name_of, require_finite
 from graphengine.data.stored import Arrays, Memory
 from graphengine.errors import (
     DataError,
@@ -219,7 +219,8 @@ class Declaration:
         if name is None or name not in sources:
             raise self._no_source(name)
         with self._placed(name):
-            return load_data(sources[name], self.graph, self.folder, self._memory)
+            arrays: Arrays = sources[name].read(self.folder, self.graph, self._memory)
+            return arrays
 
     def _no_source(self, name: str | None) -> TrainingError:
         sources = self.document.data

@@ -20,7 +20,7 @@ import orjson
 
 from graphengine.backends.one_thread import one_blas_thread
 from graphengine.data.columnar import READ_BYTES
-from graphengine.data.faults import faults_in
+from graphengine.data.sources import faults_in
 from graphengine.data.table_files import batch_parts
 from graphengine.errors import DataError, UsageError
 from graphengine.extras import optional
