@@ -21,7 +21,7 @@ from graphengine.extras import optional
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.model.dask_workers import DaskWorkers
 from graphengine.model.model import Model
-from graphengine.model.shard_tasks import training_task
+from graphengine.model.shard_tasks import answered, opened, training_task
 from graphengine.training.history import LOG, History
 from graphengine.training.loop import Trainer, run_to_end
 
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 SHARD_ROWS = 1024
 """Rows of a shard where a training with workers declares none."""
 RETRIES = 5
-"""How often a task is done again that fails because a worker is lost."""
+"""How often Dask does a task again that fails in Dask itself, for example in a worker that is closing."""
 REPEATS = 2
 """How often a task is submitted again that Dask has given up because four workers died that had it, running or not."""
 WAITING = 15.0
@@ -129,28 +129,34 @@ def in_cluster(
     GraphEngineError
         GE418 if the scheduler does not answer or workers die again and again; what `work` raises.
     """
-    distributed = optional("distributed", "dask")
     with connected(address) as client:
-        submitted = partial(client.submit, work, common, pure=False, retries=RETRIES)
+        for task, answer in _answers(client, partial(answered, work, common), tasks, address):
+            yield task, opened(answer)
+
+
+def _answers(
+    client: Any, work: Callable[[Task], Result], tasks: Sequence[Task], address: str
+) -> Iterator[tuple[Task, Result]]:
+    """Yield each task with what `work` returns; raises GE418 for whatever Dask raises when it is lost."""
+    distributed = optional("distributed", "dask")
+    submitted = partial(client.submit, work, pure=False, retries=RETRIES)
+    try:
         left = {submitted(task): (task, REPEATS) for task in tasks}
         coming = distributed.as_completed(list(left))
-        try:
-            for future in coming:
-                task, repeats = left.pop(future)
-                try:
-                    result = future.result()
-                except distributed.KilledWorker:
-                    if not repeats:
-                        raise
-                    again = submitted(task)
-                    left[again] = task, repeats - 1
-                    coming.add(again)
-                else:
-                    yield task, result
-        except GraphEngineError:
-            raise
-        except Exception as error:  # whatever Dask raises when it is lost
-            raise lost(address, error) from error
+        for future in coming:
+            task, repeats = left.pop(future)
+            try:
+                result = future.result()
+            except distributed.KilledWorker:
+                if not repeats:
+                    raise
+                again = submitted(task)
+                left[again] = task, repeats - 1
+                coming.add(again)
+            else:
+                yield task, result
+    except Exception as error:
+        raise lost(address, error) from error
 
 
 def lost(address: str, error: Exception) -> GraphEngineError:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tasks import DEFECTS, breaks, look
 from typer.testing import CliRunner
 
 import graphengine as ge
@@ -22,8 +23,8 @@ from graphengine import dask
 from graphengine.backends import one_thread
 from graphengine.cli.app import app_of
 from graphengine.cli.clustering import warnings_as_notes
-from graphengine.model import dask_workers
-from graphengine.model.shard_tasks import PipedActor, ShardActor, training_task
+from graphengine.model import dask_workers, shard_tasks
+from graphengine.model.shard_tasks import PipedActor, training_task
 from graphengine.training.interrupting import run_to_end
 
 pytestmark = pytest.mark.extra("dask")
@@ -111,7 +112,7 @@ class FakeFuture:
 
 class FakeActor:
     def __init__(self, client, task, address):
-        self.client, self.address, self.shards = client, address, ShardActor(task)
+        self.client, self.address, self.shards = client, address, PipedActor(task)
 
     def listen(self, name, key, host):
         return FakeFuture(lambda: False)
@@ -144,6 +145,37 @@ def test_a_training_says_when_it_has_fewer_workers_and_takes_new_ones(monkeypatc
         "warning: iteration 4 was computed by 2 of 2 workers",
     ]
     assert bits(model) == bits(trained("mlp_digits")[0])
+
+
+def break_shards(defect):
+    """Let the actors of a process break, or work again."""
+
+    def subtotals(self, *asked):
+        breaks(None, defect)
+
+    working = shard_tasks.__dict__.setdefault("WORKING", shard_tasks.ShardActor.subtotals)
+    shard_tasks.ShardActor.subtotals = subtotals if defect else working
+
+
+@pytest.mark.parametrize("host", ["this", "elsewhere"])
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defect_in_a_worker_is_raised_at_once_as_what_it_is(client, defect, host, monkeypatch):
+    if host == "elsewhere":
+        monkeypatch.setattr("socket.gethostname", lambda: host)
+    client.run(break_shards, defect)
+    try:
+        with pytest.raises(ge.errors.ExecutionError, match=r"GE410: .* dice") as caught:
+            dask.train(ge.load("linreg"), client, **KEYS["linreg"])
+    finally:
+        client.run(break_shards, None)
+    assert look(caught.value.__cause__) == defect
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defect_in_a_task_is_raised_as_what_it_is(client, defect):
+    with pytest.raises(Exception, match="dice") as caught:
+        list(dask.in_cluster(breaks, None, [defect], client.scheduler.address))
+    assert look(caught.value) == defect
 
 
 def eventually(is_so):

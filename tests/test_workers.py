@@ -4,10 +4,12 @@ import os
 import signal
 
 import pytest
+from tasks import DEFECTS, breaks, look
 from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli.app import app_of
+from graphengine.scale.processes import in_processes
 from graphengine.scale.workers import over_workers
 
 GRID = {"training.optimizer.learning_rate": [0.1, 0.05], "training.epochs": [2, 3]}
@@ -89,3 +91,11 @@ def end_yourself(common, task):
 def test_a_process_that_is_killed_ends_the_work_with_a_coded_error():
     with pytest.raises(ge.errors.GraphEngineError, match="a process ended before its work was done"):
         list(over_workers(end_yourself, None, [1, 2, 3], 2))
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defect_in_a_process_is_raised_as_what_it_is(defect):
+    for results in (over_workers(breaks, None, [defect, defect], 2), in_processes(breaks, None, [defect], 1)):
+        with pytest.raises(Exception, match="dice") as caught:
+            list(results)
+        assert look(caught.value) == defect

@@ -23,7 +23,7 @@ import numpy as np
 from graphengine.backends.totals import Subtotal
 from graphengine.errors import GraphEngineError, WorkersError
 from graphengine.extras import optional
-from graphengine.model.shard_tasks import GONE, MOST_LOSSES, Piped, PipedActor, TrainingTask
+from graphengine.model.shard_tasks import GONE, MOST_LOSSES, Piped, PipedActor, TrainingTask, opened
 from graphengine.training.history import LOG
 from graphengine.training.sharding import ShardRequest, Subtotals
 
@@ -32,7 +32,7 @@ PATIENCE = 60.0
 LOOK_AGAIN = 1.0
 """Seconds after which a training that has lost workers looks for new ones."""
 LOST = (OSError, EOFError, RuntimeError, TimeoutError, CancelledError)
-"""What Dask, or a pipe, raises where the worker of an actor is gone."""
+"""What Dask, or a pipe, raises where the worker of an actor is gone. What its code raises comes as an answer."""
 
 
 class DaskWorkers:
@@ -87,11 +87,13 @@ class DaskWorkers:
         for _ in range(MOST_LOSSES):
             if answer is not None:
                 try:
-                    return self._result(place, answer)
+                    found = self._checked(answer, self._actors[place][0])
                 except GraphEngineError:
                     raise
                 except self._lost:
                     self._actors[place] = None
+                else:
+                    return _opened(found)
             answer = self._sent(request, place, first, stop)
         raise WorkersError(f"{MOST_LOSSES} workers in a row ended while they computed iteration {request.iteration}")
 
@@ -126,10 +128,6 @@ class DaskWorkers:
         except (AuthenticationError, *GONE):  # another host may have the name of this one
             return None
 
-    def _result(self, place: int, answer: Any) -> Subtotals:
-        found: Subtotals = self._checked(answer, self._actors[place][0])
-        return {name: [_writable(each) for each in subtotals] for name, subtotals in found.items()}
-
     def _checked(self, future: Any, address: str) -> Any:
         """The result of a future, as long as its worker is there."""
         while True:
@@ -153,6 +151,12 @@ class DaskWorkers:
         if self._client.status != "running":
             raise WorkersError("the scheduler is gone")
         return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _opened(answer: Any) -> Subtotals:
+    """The subtotals of an answer; raises what their computation raised."""
+    found: Subtotals = opened(answer)
+    return {name: [_writable(each) for each in subtotals] for name, subtotals in found.items()}
 
 
 def _writable(found: Subtotal) -> Subtotal:

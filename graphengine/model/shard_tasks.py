@@ -9,11 +9,14 @@ import json
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from graphengine.errors import GraphEngineError
@@ -111,12 +114,29 @@ def answer(pipe: Connection | SharedPipe, compute: Callable[..., Any]) -> None:
     """
     with suppress(*GONE):
         while True:
-            asked = pipe.recv()
-            try:
-                found = compute(*asked)
-            except Exception as error:  # noqa: BLE001 - raised where the answer arrives
-                found = error
-            pipe.send(found)
+            pipe.send(answered(compute, *pipe.recv()))
+
+
+def answered(compute: Callable[..., Any], *asked: Any) -> Any:
+    """Return what a computation returns or, as a value, the error that it raises, which `opened` raises elsewhere.
+
+    So an error that is raised on the way is one of the processes or their connection, and not of the computation.
+    """
+    try:
+        return compute(*asked)
+    except Exception as error:  # noqa: BLE001 - raised where the answer arrives
+        return error if isinstance(error, GraphEngineError) else _portable(error)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that another process can read, with its traceback as a note: pickling drops traceback and cause."""
+    note = "".join(traceback.format_exception(error))
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:  # noqa: BLE001 - pickling calls methods of the error, which may raise anything
+        error = RuntimeError(traceback.format_exception_only(error)[0].rstrip())
+    error.add_note(f"Raised in another process:\n{note}")
+    return error
 
 
 def opened(found: Any) -> Any:
@@ -126,8 +146,18 @@ def opened(found: Any) -> Any:
     return found
 
 
-class PipedActor(ShardActor):
-    """An actor of Dask that can be asked through a pipe."""
+class PipedActor:
+    """An actor of Dask that can be asked through a pipe; it opens its training when it is asked for the first time."""
+
+    def __init__(self, task: TrainingTask) -> None:
+        self._actor = cache(lambda: ShardActor(task))  # what is wrong with the task is an answer, too
+
+    def subtotals(self, *asked: Any) -> Any:
+        """The subtotals of `ShardActor.subtotals`, or the error that it raises, for `opened`."""
+        return answered(self._computed, *asked)
+
+    def _computed(self, *asked: Any) -> Subtotals:
+        return self._actor().subtotals(*asked)
 
     def listen(self, name: str, key: bytes, host: str) -> bool:
         """Wait for a process of this host that connects to a name and knows the key; whether it can be on this host.
@@ -143,7 +173,7 @@ class PipedActor(ShardActor):
 
     def _serve(self, listener: Listener) -> None:
         with listener, suppress(AuthenticationError, *GONE), listener.accept() as pipe, one_thread():
-            answer(SharedPipe(pipe), self.subtotals)
+            answer(SharedPipe(pipe), self._computed)
 
 
 class Piped:
@@ -168,9 +198,9 @@ class Piped:
         return self
 
     def result(self, timeout: float) -> Any:
-        """Wait so many seconds for the answer; raises as the future of an actor."""
+        """Wait so many seconds for the answer, which `opened` opens; raises as the future of an actor."""
         if not self._pipe.poll(timeout):
             raise TimeoutError
         found = self._pipe.recv()
         self._is_asked = False
-        return opened(found)
+        return found

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from graphengine.dask import in_cluster
 from graphengine.errors import GraphEngineError
 from graphengine.extras import optional
+from graphengine.model.shard_tasks import answered, opened
 
 Work: TypeAlias = Callable[[Any, Any], Any]
 
@@ -36,10 +37,15 @@ def _in_processes(work: Work, common: Any, tasks: Sequence[Any], workers: int) -
     lost = optional("joblib.externals.loky.process_executor", "workers").BrokenProcessPool
     pool = joblib.Parallel(n_jobs=min(workers, len(tasks)), backend="loky", return_as="generator")
     try:
-        yield from pool(joblib.delayed(work)(common, task) for task in tasks)
+        yield from pool(joblib.delayed(_done)(work, common, task) for task in tasks)
     except lost as error:
         hint = "use fewer workers if the memory was used up"
         raise GraphEngineError("a process ended before its work was done", code="GE418", hint=hint) from error
+
+
+def _done(work: Work, common: Any, task: Any) -> Any:
+    """What `work` returns; raises what it raises so that another process can read it."""
+    return opened(answered(work, common, task))
 
 
 def _in_order(work: Work, common: Any, tasks: Sequence[Any], address: str) -> Iterator[Any]:
