@@ -277,11 +277,16 @@ UNCALLED = " ".join(
         "fit.solvers",
         "training.schedules",
         "backends.numpy.looping",
+        "backends.numpy.claiming",
+        "backends.numpy.ordering",
         "backends.numpy.tiles",
         "format.findings",
         "format.inlining",
         "ir.crosswise",
+        "transform.merging_loops",
         "transform.mode",
+        "transform.single",
+        "transform.trimming",
     )
 )
 """Modules that the run of a small, sound model does not call."""

@@ -25,7 +25,6 @@ from graphengine.ir.recording import Namer, Recorder, StandIn, Symbol, Template,
 from graphengine.mappings import only, picked
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
-from graphengine.transform.merging_loops import merged_loops
 from graphengine.transform.path import Choice, OwnChoice, PathNode, backward_path, put_through
 
 
@@ -65,6 +64,8 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     kept, read = reached([*graph.nodes, *recorder.nodes], outputs.values())
     types: Mapping[str, ArrayType] = recorder.types
     if has_loops(kept):
+        from graphengine.transform.merging_loops import merged_loops
+
         kept, types, outputs = merged_loops(kept, types, outputs)
     read.update(keep)
     inputs, parameters, state = only(graph.inputs, read), only(graph.parameters, read), only(graph.state, read)

@@ -16,10 +16,8 @@ import numpy as np
 from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, large_kinds, updates_last
 from graphengine.backends.numpy.calls import LINE, Call, is_float
-from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.late import FEWEST_NODES, LatePlan, is_of_numbers
 from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
-from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.protocol import CodeListing, Program, Rounds, sources_of
 from graphengine.ir.graph import Graph
@@ -27,8 +25,6 @@ from graphengine.ir.memory import claims, require_memory
 from graphengine.ir.nodes import has_loops
 from graphengine.ops.traits import OpTrait
 from graphengine.transform.passes import optimize
-from graphengine.transform.single import UNIT, with_single_numbers
-from graphengine.transform.trimming import optimize_trimmed
 
 LONGEST_FUNCTION = 400
 """Instructions up to which a plan is one function from the start: Python compiles a line in about 20 microseconds."""
@@ -69,6 +65,8 @@ class Plan:
         self._replaced = [(self.outputs[name], source) for name, source in self.carried.items()]
         instructions = updates_last(self._lowered(exact, fuse), set(dict(self._replaced)))
         if large_kinds(instructions):
+            from graphengine.backends.numpy.ordering import ordered
+
             instructions = ordered(instructions, self.outputs.values())
         self.instructions = tuple(instructions)
         self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
@@ -83,6 +81,8 @@ class Plan:
         graph = self.graph
         calls = lower(graph, _running(graph))
         if found := claims(graph):
+            from graphengine.backends.numpy.claiming import with_claims
+
             calls = with_claims(calls, graph, found)
         if fuse:
             calls = fuse(graph, calls, dict(self._replaced))
@@ -242,18 +242,29 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
         GE133 if the values of the graph take more memory than the limit.
     """
     require_memory(graph)
-    passes = optimize_trimmed if has_loops(graph.nodes) else optimize
+    passes = _passes(graph)
     graph = passes(graph, exact=exact)
     if exact or not carried or not _has_units(graph):
         return graph
+    from graphengine.transform.single import with_single_numbers
+
     single = with_single_numbers(graph)
     return graph if single is graph else passes(single, exact=exact)
+
+
+def _passes(graph: Graph) -> Callable[..., Graph]:
+    """Return what optimizes a graph, and the loops in it if there are some."""
+    if not has_loops(graph.nodes):
+        return optimize
+    from graphengine.transform.trimming import optimize_trimmed
+
+    return optimize_trimmed
 
 
 def _has_units(graph: Graph) -> bool:
     """Whether a source or the first result of a node is a vector of one number."""
     values = [*graph.sources, *[node.id for node in graph.nodes]]
-    return UNIT in {graph.types[name].shape for name in values}
+    return (1,) in {graph.types[name].shape for name in values}
 
 
 def _has_long_vectors(graph: Graph) -> bool:
