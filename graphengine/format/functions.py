@@ -15,15 +15,11 @@ from functools import cache, cached_property
 from graphlib import TopologicalSorter
 from typing import Any, TypeAlias
 
-from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument, references_of
 from graphengine.format.reading import shipped_files
-from graphengine.format.salvage import Gaps
-from graphengine.ir.nodes import GraphNode, topologically_sorted
 from graphengine.mappings import with_renamed
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS
-from graphengine.ops.shapes import symbols_of
 
 DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "ode": 1, "shape": 1}
 """The domains of the functions that come with the package, each with its version.
@@ -99,7 +95,7 @@ class Function:
     @cached_property
     def places(self) -> Mapping[str, int]:
         """The index of each of its nodes."""
-        return _places(self.document)
+        return {node["id"]: index for index, node in enumerate(self.document.nodes)}
 
     @cached_property
     def uncallable(self) -> str | None:
@@ -301,136 +297,6 @@ def _placed_elements(value: Any) -> list[tuple[tuple[int, ...], Any]]:
 def naming_others(nodes: Iterable[NodeDocument], known: Collection[str]) -> set[str]:
     """The ids of nodes whose attributes name one of the function that is not among `known`."""
     return {node["id"] for node in nodes if any(name not in known for name, _ in attributes_named(node))}
-
-
-def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
-    """Names of attributes that are taken or that there are not, optional inputs before others; pointers into it."""
-    yield from _order_problems(function)
-    yield from _parameter_problems(function, gaps)
-    taken = function.inputs.keys() | _ids(function)
-    for name in function.attributes:
-        if name in taken:
-            message = f"attribute '{name}' has the name of a node or an input"
-            yield Problem("GE201", message, None, make_pointer(("attributes", name)), at_key=True)
-    yield from _undefined_attributes(function, gaps)
-
-
-def _ids(function: FunctionDocument) -> set[str]:
-    return {node["id"] for node in function.nodes}
-
-
-def _places(function: FunctionDocument) -> dict[str, int]:
-    return {node["id"]: index for index, node in enumerate(function.nodes)}
-
-
-def _order_problems(function: FunctionDocument) -> Iterator[Problem]:
-    """Inputs that a call needs after some that it may omit."""
-    optional = ""
-    for name, declared in function.inputs.items():
-        if declared.optional or name in function.parameters:
-            optional = name
-        elif optional:
-            message = f"input '{name}' is not optional but comes after '{optional}', which is"
-            yield Problem("GE112", message, "put the optional inputs last", make_pointer(("inputs", name)))
-
-
-def _undefined_attributes(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
-    for index, node in enumerate(function.nodes):
-        for name, place in attributes_named(node):
-            if name not in function.attributes and not gaps.hide(name, "attributes"):
-                hint = did_you_mean(name, function.attributes, "attributes")
-                message = f"node '{node['id']}': attribute '{name}' of the function is not defined"
-                yield Problem("GE210", message, hint, make_pointer(("nodes", index, *place)), node["id"])
-
-
-def _parameter_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
-    """Names of parameters that are taken, and sizes of theirs that nothing gives."""
-    taken = function.attributes.keys() | _ids(function)
-    sizes, hidden = _given_sizes(function), gaps.known("inputs", "attributes") or gaps.open
-    for name in function.parameters:
-        if name in taken:
-            message = f"parameter '{name}' has the name of a node or an attribute"
-            yield Problem("GE201", message, None, make_pointer(("parameters", name)), at_key=True)
-        if not hidden:
-            yield from _size_problems(function, name, sizes)
-        yield from _statistic_problems(function, name, gaps)
-
-
-def _given_sizes(function: FunctionDocument) -> set[Any]:
-    """The names of sizes that a call gives: attributes, and sizes of its inputs."""
-    axes = [each.axes or () for each in function.inputs.values()]
-    return function.attributes.keys() | set(itertools.chain(*axes))
-
-
-def _size_problems(function: FunctionDocument, name: str, sizes: Collection[Any]) -> Iterator[Problem]:
-    unknown = [symbol for symbol in symbols_of(function.parameters[name].shape or ()) if symbol not in sizes]
-    if unknown:
-        message = f"the size '{unknown[0]}' of parameter '{name}' is neither an attribute nor a size of an input"
-        yield Problem("GE210", message, None, make_pointer(("parameters", name, "shape")))
-
-
-def _statistic_problems(function: FunctionDocument, name: str, gaps: Gaps) -> Iterator[Problem]:
-    """What a parameter is a statistic of, where the function has no such input."""
-    of = getattr(function.parameters[name].initializer, "of", None)
-    if of is not None and of not in function.inputs and not gaps.hide(of, "inputs"):
-        message = f"parameter '{name}': the function has no input '{of}', which it is a statistic of"
-        pointer = make_pointer(("parameters", name, "initializer", "of"))
-        yield Problem("GE210", message, did_you_mean(of, function.inputs, "inputs"), pointer)
-
-
-def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
-    """Nodes of a function that form cycles, whether it is called or not; pointers into it."""
-    known = {*function.inputs, *function.attributes, *function.parameters}
-    places = _places(function)
-    if len(places) < len(function.nodes) or not known.isdisjoint(places):
-        return  # a duplicate id: it is unknown which of the two is read
-    nodes = _without_instances(function.nodes)
-    if not _are_in_order(nodes, known):
-        for problem in topologically_sorted(nodes)[1]:
-            yield replace(problem, pointer=make_pointer(("nodes", places[problem.node or ""])))
-
-
-def _without_instances(nodes: Iterable[NodeDocument]) -> list[GraphNode]:
-    """Nodes that say what they read, which is all that sorting them needs."""
-    return [GraphNode(each["id"], each["op"], None, tuple(references_of(each))) for each in nodes]  # type: ignore[arg-type]
-
-
-def _are_in_order(nodes: Iterable[GraphNode], known: set[str]) -> bool:
-    """Whether each node reads what comes before it, as in most functions; then there is no cycle."""
-    for node in nodes:
-        if not all(ref.partition(":")[0] in known for ref in node.inputs if isinstance(ref, str)):
-            return False
-        known.add(node.id)
-    return True
-
-
-def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
-    """Optional inputs where a node needs one: a call that omits it would leave nothing there; pointers into it."""
-    omissible = function.omissible
-    if not omissible:
-        return
-    for index, node in enumerate(function.document.nodes):
-        for name, place, given in _required_inputs(node, _needed(node["op"], table)):
-            if given in omissible:
-                message = f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given}' is optional"
-                hint = (
-                    "it is only allowed for an op that takes an optional input or any number of inputs, such as add_n"
-                )
-                yield Problem("GE212", message, hint, make_pointer(("nodes", index, "inputs", place)), node["id"])
-
-
-def _needed(op: str, table: Table) -> tuple[str, ...]:
-    """The names of the inputs that a node of an op must have."""
-    callee = table.get(op) or OPS.get(op)
-    return callee.signature.inputs[: callee.signature.required] if callee else ()
-
-
-def _required_inputs(node: NodeDocument, needed: Sequence[str]) -> list[tuple[str, Any, Any]]:
-    """The inputs that a node must have: name, place in the file, and what is given."""
-    inputs: Any = node["inputs"]
-    if isinstance(inputs, dict):
-        return [(name, name, inputs.get(name)) for name in needed]
-    return [(name, place, given) for place, (name, given) in enumerate(zip(needed, inputs, strict=False))]
 
 
 def callees_in(table: Table) -> dict[Function, list[Function]]:

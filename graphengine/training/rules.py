@@ -25,7 +25,7 @@ from graphengine.format.documents import (
     ModelDocument,
     OptimizerDocument,
 )
-from graphengine.format.functions import declaration_problems, is_number, naming_others, substituted
+from graphengine.format.functions import is_number, naming_others, substituted
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.kinds import SOLVERS
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
@@ -314,6 +314,8 @@ def _unknown_outputs(rule: FunctionFile, replaced: Sequence[str], gaps: Gaps) ->
 
 def _attribute_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
     """Attributes that a node could not name, or whose default is not a number."""
+    from graphengine.format.function_nodes import declaration_problems
+
     yield from declaration_problems(rule, gaps)
     for name, attribute in rule.attributes.items():
         if not attribute.required and not is_number(attribute.default):
