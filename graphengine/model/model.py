@@ -34,8 +34,8 @@ from graphengine.mappings import present
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.linting import LintSubject, lint, resuming, starting_values, warn
-from graphengine.model.run import Parameters, Run
-from graphengine.model.starting import initialize
+from graphengine.model.parameter_values import Parameters, initialize
+from graphengine.model.run import Run
 from graphengine.notebook import Pictured
 from graphengine.training.compiled import training_step
 from graphengine.training.history import History, Iteration

@@ -1,77 +1,20 @@
-"""What a model gives: a `Run` is one evaluation of its graph, `Parameters` are its current values by name."""
+"""What a model gives: a `Run` is one evaluation of its graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from graphengine.backends.reference.executor import Slots
-from graphengine.errors import InputError, UsageError, did_you_mean
+from graphengine.errors import UsageError, did_you_mean
 from graphengine.format.writing import encode_array
 from graphengine.ir.graph import Graph, gradient_names
-from graphengine.model.evaluator import Evaluator, read_only, without_value
+from graphengine.model.evaluator import Evaluator, read_only
 from graphengine.notebook import Pictured
-from graphengine.ops.numbers import decode_array
 from graphengine.transform.backward import check_differentiable
-
-
-class Parameters(MutableMapping[str, Any]):
-    """The parameters of a model by name. Values come as read-only arrays; assigning checks shape and dtype.
-
-    A parameter that is computed from the rows of a training is there once it has a value.
-    """
-
-    def __init__(self, graph: Graph, values: dict[str, Any], changed: Callable[[], None]) -> None:
-        self._graph, self._values, self._changed = graph, values, changed
-
-    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        if self._known(name) not in self._values:
-            raise without_value(name)
-        return read_only(self._values[name])
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        kind = self._graph.types[self._known(name)]
-        try:
-            array = decode_array(value, kind.array_dtype)
-        except ValueError as error:
-            raise InputError(f"parameter '{name}': {error}", code="GE404") from None
-        if array.shape != kind.shape:
-            raise InputError(f"parameter '{name}' has shape {kind.shape}, not {array.shape}")
-        if wrong := self._graph.parameters[name].outside(array):
-            raise InputError(f"parameter '{name}': {wrong}", code="GE112")
-        self._values[name] = array[()]
-        self._changed()
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("parameters belong to the graph and cannot be deleted")
-
-    def __iter__(self) -> Iterator[str]:
-        return filter(self._values.__contains__, self._graph.parameters)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._graph.parameters and name in self._values
-
-    def __len__(self) -> int:
-        return len(self._graph.parameters.keys() & self._values.keys())
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-    def __copy__(self) -> Parameters:
-        return Parameters(self._graph, self._values, self._changed)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles and deep copies have the values, and no model that they are those of."""
-        return Parameters, (self._graph, self._values, _unnoticed)
-
-    def _known(self, name: str) -> str:
-        if name not in self._graph.parameters:
-            hint = did_you_mean(name, self._graph.parameters, "parameters")
-            raise KeyError(f"no parameter '{name}'; {hint}")
-        return name
 
 
 class Run(Pictured):
@@ -196,7 +139,3 @@ def _given(name: str) -> str:
 
 def _raised(error: UsageError) -> str:
     raise error
-
-
-def _unnoticed() -> None:
-    """Nothing: parameters without a model change unnoticed."""
