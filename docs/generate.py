@@ -20,7 +20,7 @@ from graphengine.errors import CODES
 from graphengine.explanations import EXPLANATIONS
 from graphengine.format.functions import shipped_functions
 from graphengine.ir.binding import bind_sizes
-from graphengine.model.loading import load
+from graphengine.model.model import load
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import shape_text
 from graphengine.transform.passes import optimize

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from graphengine.model import onnx_files as onnx
     from graphengine.model.builder import Builder
     from graphengine.model.gradcheck import check_gradients
-    from graphengine.model.loading import load
-    from graphengine.model.model import Model
+    from graphengine.model.model import Model, load
     from graphengine.model.run import Run
     from graphengine.model.search import search
     from graphengine.ops import families as nodes
@@ -115,7 +114,7 @@ _HOME = {
     "Graph": "ir.graph",
     "Model": "model.model",
     "Run": "model.run",
-    "load": "model.loading",
+    "load": "model.model",
     "search": "model.search",
     "score_batches": "scale.batch_scoring",
     "Node": "ops.node",

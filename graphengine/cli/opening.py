@@ -43,7 +43,7 @@ def open_model(
     Its warnings are printed, or are errors if it is `strict`.
     """
     with gc_pause.paused(many=0):
-        from graphengine.model.loading import load
+        from graphengine.model.model import load
 
         _load_plugins(plugins)
         model = load(model_file(name), update_rule=update_rule, limits=LIMITS.get(), backend=backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,13 +23,14 @@ from graphengine.errors import (
 )
 from graphengine.format.building import sound_graph, with_pointers
 from graphengine.format.documents import FunctionFile, ModelDocument
-from graphengine.format.reading import Source, as_json, parse_function, parse_model
+from graphengine.format.reading import Source, as_json, parse_function, parse_model, read_model, unless_replaced
 from graphengine.format.salvage import Gaps
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph, gradient_names, names_of
 from graphengine.ir.memory import require_memory
+from graphengine.library import models
 from graphengine.limits import DEFAULT, Limits
 from graphengine.mappings import present
 from graphengine.model.declaration import Declaration, Saving
@@ -716,6 +718,37 @@ class Model(Pictured):
 
         document = with_data_for(self.document.model_copy(update=self._metadata), self.path, Path(path))
         save(Path(path), document, self.values)
+
+
+def load(
+    path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT, backend: str = DEFAULT_BACKEND
+) -> Model:
+    """Load a model file, or a shipped model by its name, such as "linreg"; an existing file takes precedence.
+
+    `update_rule`, a rule file, replaces the rule that its training section names. `limits` bound what the file may ask
+    for. `backend` is the name of the backend that runs its graphs: "numpy" (the default), "numba", "jax", "auto" or
+    "reference".
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, each with file, line, column and JSON Pointer.
+
+    Warns
+    -----
+    ModelWarning
+        For each of `Model.warnings`.
+    """
+    path = models().get(str(path), path) if not os.path.exists(path) else path  # noqa: PTH110 - long names
+
+    def loaded() -> Model:
+        document, source = read_model(path, limits, salvage=True)
+        return Model(document, source, Path(path), update_rule, limits, backend)
+
+    with gc_pause.paused():
+        model = unless_replaced(path, loaded)
+    warn(model.warnings, stacklevel=2)
+    return model
 
 
 def _run(trainer: Trainer | SolverTrainer, *, progress: bool) -> History:

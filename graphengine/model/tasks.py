@@ -15,8 +15,7 @@ from graphengine import hooks, plugins
 from graphengine.errors import TrainingError, UsageError
 from graphengine.format.meaning import fingerprint
 from graphengine.limits import Limits
-from graphengine.model.loading import load
-from graphengine.model.model import Model
+from graphengine.model.model import Model, load
 from graphengine.training.sharding import one_thread
 
 Workers: TypeAlias = int | str

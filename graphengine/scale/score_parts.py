@@ -27,8 +27,7 @@ from graphengine.extras import optional
 from graphengine.format.files import write_parts
 from graphengine.limits import DEFAULT, Limits
 from graphengine.mappings import without
-from graphengine.model.loading import load
-from graphengine.model.model import Model
+from graphengine.model.model import Model, load
 from graphengine.plugins import load_plugins
 from graphengine.scale.ahead import ahead
 from graphengine.scale.batch_scoring import BatchScorer, Refusals
