@@ -33,7 +33,6 @@ from graphengine.format.functions import shipped_functions
 from graphengine.format.writing import dump_model
 from graphengine.library import models
 from graphengine.limits import Limits
-from graphengine.model import outputs
 from graphengine.ops.registry import OPS
 from graphengine.wording import escaped
 
@@ -427,10 +426,10 @@ def test_a_result_that_cannot_be_saved_is_printed_all_the_same(tmp_path, monkeyp
 
 
 def test_a_trained_model_is_saved_before_its_outputs_are_computed(tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ExecutionError("out of memory")
 
-    monkeypatch.setattr(outputs, "outputs_on", fail)
+    monkeypatch.setattr(graphengine.Model, "predict", fail)
     assert "out of memory" in cli("train", LINREG, "--save", tmp_path / "m.json", code=1).stderr
     assert graphengine.load(tmp_path / "m.json").parameters["theta"] == pytest.approx(THETA)
 

@@ -34,9 +34,10 @@ from graphengine.cli.options import (
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_note, print_text, writable
 from graphengine.cli.reporting import CheckedRows, Report, TrainedRows, training_warnings
-from graphengine.errors import UsageError, WorkersError
+from graphengine.errors import Problem, UsageError, WorkersError
 
 if TYPE_CHECKING:
+    from graphengine.data.batches import Batches
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.model.model import Model
     from graphengine.training.history import History
@@ -282,13 +283,21 @@ def _heed_resuming(trainer: Trainer | SolverTrainer, *, strict: bool) -> None:
 
 def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
     """The end of a training."""
-    from graphengine.model.outputs import outputs_on
-
     batches, warnings = trainer.batches, training_warnings(trainer.history)
-    outputs = outputs_on(model, batches, warnings)
+    outputs = _outputs_on(model, batches, warnings)
     has_rows = batches.batched_inputs or batches.single_inputs
     trained = TrainedRows(batches.samples, batches.batch_size) if has_rows else None
     return Report(model, outputs, batches.samples, trainer.history, trained, _checked(trainer), warnings)
+
+
+def _outputs_on(model: Model, batches: Batches, warnings: list[Problem]) -> Mapping[str, Any]:
+    """The outputs on all rows of a training: at once where they fit into memory, else in parts."""
+    ready = model.evaluator.ready_at_once(batches)
+    if ready is not None:
+        return model.predict(batches.whole(), outputs=ready)
+    from graphengine.model.outputs import outputs_in_parts
+
+    return outputs_in_parts(model, batches, warnings)
 
 
 def _checked(trainer: Trainer | SolverTrainer) -> CheckedRows | None:

@@ -6,7 +6,7 @@ If a program fails, the reference reports which node it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain
@@ -22,11 +22,13 @@ from graphengine.backends.reference.steps import ForwardSchedule
 from graphengine.errors import InputError, Problem, UsageError, did_you_mean
 from graphengine.ir.binding import lacking_of, require_inputs
 from graphengine.ir.graph import Graph
+from graphengine.ir.memory import memory_problem
 from graphengine.ir.nodes import reached
 from graphengine.mappings import absent, picked, present
 from graphengine.transform.gradient import gradient
 
 if TYPE_CHECKING:
+    from graphengine.data.batches import Batches
     from graphengine.model.row_stability import RowStability
 
 Results = dict[str, Any]
@@ -262,11 +264,25 @@ class Evaluator:
         return targets
 
     def _computable(self, given: Mapping[str, Any]) -> list[str]:
-        needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
-        ready = [name for name, inputs in needs.items() if given.keys() >= set(inputs)]
-        if not ready:
-            raise not_computable("output", needs, given)
+        if not (ready := self.ready(given.keys())):
+            raise not_computable("output", self._needs(), given)
         return ready
+
+    def ready(self, given: Collection[str]) -> list[str]:
+        """Return the outputs that have all inputs that they need."""
+        available = set(given)
+        return [name for name, inputs in self._needs().items() if available.issuperset(inputs)]
+
+    def ready_at_once(self, batches: Batches) -> list[str] | None:
+        """Return the outputs that are ready on all samples of batches, None if memory has no room for all at once."""
+        if batches.takes_single_samples or batches.is_stored:
+            return None
+        sizes = batches.sizes_in(self.graph, batches.samples)
+        return None if memory_problem(self.graph, sizes) else self.ready(batches.inputs)
+
+    def _needs(self) -> dict[str, list[str]]:
+        """The inputs that each output depends on."""
+        return {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
 
 
 def not_computable(what: str, needs: Mapping[str, Iterable[str]], given: Mapping[str, Any]) -> InputError:

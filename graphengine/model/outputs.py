@@ -13,7 +13,6 @@ from graphengine.data.batches import Batches
 from graphengine.data.stored import Stored
 from graphengine.errors import ExecutionError, GraphEngineError, InputError, Problem
 from graphengine.ir.cells import as_encoded
-from graphengine.ir.memory import memory_problem
 from graphengine.model.model import Model
 from graphengine.ops.shapes import ArrayType
 
@@ -80,29 +79,23 @@ def _in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> O
         for segment in Batches(data, model.graph, batch_size=part).epoch(1):
             for index in range(segment.count):
                 model.forward(as_encoded(segment.batch(index), model.graph.inputs)).check_finite()
-    return Outputs(outputs_on(model, batches), batches.samples)
+    ready = model.evaluator.ready_at_once(batches)
+    outputs = outputs_in_parts(model, batches) if ready is None else model.predict(batches.whole(), outputs=ready)
+    return Outputs(outputs, batches.samples)
 
 
-def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = None) -> dict[str, Any]:
-    """The outputs on all samples, none if the model takes them one by one.
+def outputs_in_parts(model: Model, batches: Batches, warnings: list[Problem] | None = None) -> dict[str, Any]:
+    """The outputs without a part for each sample, worked on in parts; none if the model takes samples one by one.
 
-    Of data that does not fit into memory as one batch it is those that have no part for each sample. With `warnings`
-    an output that needs all samples at once, where they do not fit, is left out with a warning, and no error.
+    With `warnings` an output that needs all samples at once, where they do not fit, is left out with a warning, and no
+    error.
     """
     if batches.takes_single_samples:
         return {}
-    graph, whole, ready = model.graph, batches.whole(), _computable(model, batches)
-    if whole is not None and not memory_problem(graph, batches.sizes_in(graph, batches.samples)):
-        return model.predict(whole, outputs=ready)
-    fixed = [name for name in ready if graph.types[graph.outputs[name]].is_sized]
+    graph = model.graph
+    fixed = [name for name in model.evaluator.ready(batches.inputs) if graph.types[graph.outputs[name]].is_sized]
     model.evaluator.require_values([graph.outputs[name] for name in fixed])
     return _evaluated(model, batches, fixed, warnings)
-
-
-def _computable(model: Model, batches: Batches) -> list[str]:
-    """The outputs that have all inputs that they need."""
-    needs = {name: model.executor.inputs_of([value]) for name, value in model.graph.outputs.items()}
-    return [name for name, inputs in needs.items() if batches.inputs.issuperset(inputs)]
 
 
 def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[Problem] | None) -> dict[str, Any]:
