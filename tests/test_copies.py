@@ -173,6 +173,7 @@ def test_a_pickle_of_a_model_is_a_file_and_arrays_and_names_no_class_of_a_node()
     assert {name for name in named if name.startswith("graphengine.")} == {
         "graphengine.limits",
         "graphengine.model.model",
+        "graphengine.model.portable",
     }
     assert b"Mul" not in data
 

@@ -9,23 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-import numpy as np
-
 from graphengine import gc_pause, hooks
 from graphengine.backends.program_cache import kept
-from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
+from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.stored import Arrays
-from graphengine.errors import (
-    InvalidModelError,
-    Problem,
-    UsageError,
-)
+from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.format.building import sound_graph, with_pointers
 from graphengine.format.documents import FunctionFile, ModelDocument
-from graphengine.format.reading import Source, as_json, parse_function, parse_model, read_model, unless_replaced
+from graphengine.format.reading import Source, as_json, parse_model, read_model, unless_replaced
 from graphengine.format.salvage import Gaps
-from graphengine.format.writing import model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph, gradient_names, names_of
@@ -35,6 +28,7 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.mappings import present
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
+from graphengine.model.fittable import Fittable
 from graphengine.model.linting import LintSubject, lint, resuming, starting_values, warn
 from graphengine.model.parameter_values import Parameters, initialize
 from graphengine.model.run import Run
@@ -42,15 +36,12 @@ from graphengine.notebook import Pictured
 from graphengine.training.compiled import training_step
 from graphengine.training.history import History, Iteration
 from graphengine.training.loop import Trainer, run_to_end
-from graphengine.training.provenance import FIT, PROVENANCE
 from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step
 
 if TYPE_CHECKING:  # imported only when a model is fitted
     from graphengine.fit.bands import BandKind
-    from graphengine.fit.requests import Request
     from graphengine.fit.solver_trainer import SolverTrainer
-    from graphengine.fit.statistics import Fit
     from graphengine.model.evaluating import Scores
     from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
 
@@ -58,7 +49,7 @@ MOST_GRADIENTS = 2
 """Gradient graphs that a model keeps, those that were asked for last."""
 
 
-class Model(Pictured):
+class Model(Fittable, Pictured):
     """A graph and the current values of its parameters and state.
 
     Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph` is
@@ -73,13 +64,6 @@ class Model(Pictured):
     InvalidModelError
         With all independent problems, each with its place.
     """
-
-    graph: Graph
-    document: ModelDocument
-    path: Path | None
-    limits: Limits
-    backend: Backend
-    evaluator: Evaluator
 
     def __init__(
         self,
@@ -96,10 +80,8 @@ class Model(Pictured):
         gaps = source.gaps if source else Gaps()
         self.graph, problems = sound_graph(document, limits, gaps)
         self.document = document = _with_made_parameters(document, self.graph)
-        self.values: dict[str, Any] = {}
-        self._trainer: Trainer | SolverTrainer | None = None
-        self._fit: Fit | None = None
-        self._provenance: dict[str, Any] | None = None
+        self.values = {}
+        self._trainer = self._fit = self._provenance = None
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
         problems += _not_reported(self._declared.problems(gaps), problems)
@@ -446,117 +428,6 @@ class Model(Pictured):
             require_memory(trainer.stepper.step.graph, bind_sizes(trainer.batches.shapes, self.graph.types))
         return trainer
 
-    def fit(
-        self,
-        data: Any = None,
-        *,
-        residual: str | None = None,
-        sigma: str | None = None,
-        weights: str | None = None,
-        absolute_sigma: bool | None = None,
-        robust: str | None = None,
-        robust_scale: float | None = None,
-        intervals: Sequence[float] = (),
-        starts: int = 1,
-        seed: int = 0,
-        bootstrap: int = 0,
-        max_iterations: int | None = None,
-        workers: int | str | None = None,
-    ) -> Fit:
-        """Fit the trainable parameters, by least squares or maximum likelihood, and estimate their uncertainties.
-
-        `residual` is the value whose sum of squares is minimized; by default the one that the training section names,
-        or the value whose squares its loss adds up. Any other loss of the training section is minimized as a negative
-        log-likelihood. `data` is as for `train`.
-
-        Parameters
-        ----------
-        sigma : str, optional
-            The value, such as an input, that the residuals are divided by: their standard deviations, or proportional
-            to them.
-        weights : str, optional
-            Weights of the squares, 1 / sigma**2, instead of `sigma`.
-        absolute_sigma : bool, optional
-            Whether the residuals are in units of known standard deviations, so that their spread is not estimated.
-        robust : {"huber", "soft_l1", "cauchy"}, optional
-            A loss that replaces the squares of residuals larger than about `robust_scale` (default 1).
-        intervals : sequence of float, optional
-            Levels of profile intervals, such as 0.95 (needs SciPy, the extra `fit`).
-        starts, seed : int, optional
-            The number of starting points: the model's values, and a Latin hypercube within the bounds. The best minimum
-            is kept.
-        bootstrap : int, optional
-            The number of samples of data to draw from the fitted model, by `seed`, and to fit: with normal residuals,
-            or from the distributions of the `nll` functions of the loss. `Fit.bootstrap` has the percentiles of the
-            estimates.
-        workers : int or str, optional
-            The number of processes that run the starts, or the address of a Dask scheduler. The result is the same for
-            any of them. They open the model file and the data source that the training section, or `data`, names.
-
-        Raises
-        ------
-        TrainingError
-            If there is nothing to minimize, or the fit cannot start.
-        InputError
-            If a sigma is not positive, or a weight is negative.
-        DivergenceError
-            If the loss is not finite at the start.
-        """
-        from graphengine.fit.bootstrap import BootstrapRequest, terms_of
-        from graphengine.fit.procedure import FitRequest, run_fit
-        from graphengine.fit.requests import Request
-
-        request = Request(residual, sigma, weights, absolute_sigma, robust, robust_scale)
-        solver = self.fitting(data, request, max_iterations)
-        self._trainer, self._fit, self._provenance = solver, None, None
-        drawing = BootstrapRequest(bootstrap, seed, lambda: terms_of(self.document.nodes, solver))
-        elsewhere = None if workers is None else hooks.starts_over(self, data, request, max_iterations, workers)
-        self._fit = run_fit(solver, FitRequest(tuple(intervals), starts, seed, drawing, elsewhere))
-        return self._fit
-
-    def fitting(self, data: Any, request: Request, max_iterations: int | None = None) -> SolverTrainer:
-        """Return the fit that `fit` runs, with its data loaded and nothing computed yet."""
-        return self._declared.fitting(self.values, data, request, max_iterations)
-
-    @property
-    def last_fit(self) -> Fit | None:
-        """The fit that the values come from: that of `fit`, or the one stored in the file under `metadata.fit`.
-
-        None if there is none, or its parameters are no longer those of the model.
-
-        Raises
-        ------
-        UsageError
-            GE801 if `metadata.fit` is not the result of a fit of these parameters.
-        """
-        if self._fit is not None:
-            return self._fit
-        metadata = self._metadata.get("metadata", self.document.metadata) or {}
-        if FIT not in metadata:
-            return None
-        from graphengine.fit.decoding import fit_from_json
-
-        return fit_from_json(metadata[FIT], self.graph)
-
-    def profiles(self, data: Any = None, *, reach: float = 2.5) -> dict[str, list[tuple[float, float]]]:
-        """Profile curves of the last fit, for each number that the data determine: points (value, zeta).
-
-        Zeta is the signed square root of the rise of the minimum if this number is held fixed: of -2 log L, or of the
-        sum of squares over the variance. A straight line means that the standard error is sufficient. `reach` is the
-        largest zeta.
-
-        Raises
-        ------
-        UsageError
-            GE801 if there is no fit, if it is robust or has no degrees of freedom, or if it is not a minimum.
-        """
-        from graphengine.fit.procedure import profiles
-        from graphengine.fit.requests import Request
-
-        if (fit := self.last_fit) is None:
-            raise UsageError("profiles need a fit, and the values of this model are not the result of one")
-        return profiles(self._declared.fitting(dict(self.values), data, Request.of_settings(fit.settings), None), reach)
-
     def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` returns, with the current values of the parameters.
 
@@ -641,84 +512,6 @@ class Model(Pictured):
         """Return where a JSON Pointer leads in the file, as the keys of a finding: file, line, column."""
         return self._declared.place(pointer)
 
-    def as_document(self) -> ModelDocument:
-        """Return the model as a document: that of its file, with the current values and their provenance."""
-        from graphengine.model.keeping import encoded_values, valued
-
-        return valued(self.document.model_copy(update=self._metadata), encoded_values(self.values))
-
-    @property
-    def _metadata(self) -> dict[str, Any]:
-        """The metadata with the provenance of values that were trained, and without a fit of other values."""
-        from graphengine.model.keeping import current_metadata
-
-        return current_metadata(self.document, self._trained() or {}, self.graph, self.values)
-
-    def _trained(self) -> dict[str, Any] | None:
-        """Where trained values come from, by key of the metadata: of this model, or of the one it is a copy of."""
-        from graphengine.training.provenance import provenance
-
-        if self._trainer is None or not len(self._trainer.history):
-            return self._provenance
-        found = {PROVENANCE: provenance(self._trainer)}
-        if self._fit is not None:
-            from graphengine.fit.encoding import fit_to_keep
-
-            found[FIT] = fit_to_keep(self._fit)
-        return found
-
-    # ------------------------------------------------------------ copies
-
-    def copy(self) -> Model:
-        """Return a model with its own values, which shares everything immutable, such as compiled graphs."""
-        model = object.__new__(type(self))
-        vars(model).update(vars(self))
-        model.values = {name: np.array(value)[()] for name, value in self.values.items()}
-        model.evaluator = self.evaluator.with_values(model.values)
-        model._trainer, model._fit, model._provenance = None, None, self._trained()
-        return model
-
-    def __copy__(self) -> Model:
-        return self.copy()
-
-    def __deepcopy__(self, memo: Any) -> Model:
-        return self.copy()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from graphengine.format.canonical import canonical_text
-
-        rule = self.given_rule
-        text = canonical_text(model_as_dict(self.document)).encode()
-        rule_text = rule and canonical_text(rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)).encode()
-        path = str(self.path) if self.path else None
-        chosen = (path, rule_text, self.limits, self.backend.name)
-        return _restored, (type(self), text, dict(self.values), *chosen, self._trained())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the content of the file that `save` would write, with all values in it; `from_dict` reads it."""
-        return model_as_dict(self.as_document())
-
-    # ------------------------------------------------------------ files
-
-    def save(self, path: str | Path) -> None:
-        """Write the model with its current values, whole or not at all.
-
-        A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash. The
-        one of the previous version is removed afterwards, unless another file in the folder names it. Processes that
-        save to the same path wait for each other. If it is saved in another folder, the model still finds its data: a
-        path is rewritten, or the file, of at most 16 MiB, is copied beside the model.
-
-        Raises
-        ------
-        GraphEngineError
-            GE101 if the file cannot be written.
-        """
-        from graphengine.model.keeping import save
-        from graphengine.model.moving import with_data_for
-
-        document = with_data_for(self.document.model_copy(update=self._metadata), self.path, Path(path))
-        save(Path(path), document, self.values)
-
 
 def load(
     path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT, backend: str = DEFAULT_BACKEND
@@ -802,22 +595,3 @@ def _not_reported(found: Iterable[Problem], reported: Iterable[Problem]) -> list
     """The problems at other places than those reported; one with a line is not in the document, but in a rule."""
     places = {problem.pointer for problem in reported}
     return [each for each in found if each.line is not None or each.pointer not in places]
-
-
-def _restored(
-    cls: type[Model],
-    text: bytes,
-    values: Mapping[str, Any],
-    path: str | None,
-    rule_text: bytes | None,
-    limits: Limits,
-    backend: str,
-    trained: dict[str, Any] | None,
-) -> Model:
-    """The model of a pickle."""
-    with gc_pause.paused():
-        document, _ = parse_model(text, path, limits, is_written=False)
-        rule = parse_function(rule_text)[0] if rule_text else None
-        model = cls(document, None, Path(path) if path else None, rule, limits, backend, values)
-    model._provenance = trained
-    return model
