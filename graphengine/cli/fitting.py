@@ -11,7 +11,7 @@ import typer
 from graphengine.cli.clustering import chosen
 from graphengine.cli.data_files import data_by_name, named_after, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
-from graphengine.cli.opening import decoded, on_device, open_changed
+from graphengine.cli.opening import check_save, decoded, on_device, open_changed, save_model
 from graphengine.cli.options import (
     BackendName,
     ColumnNames,
@@ -28,7 +28,6 @@ from graphengine.cli.options import (
     WorkerCount,
 )
 from graphengine.cli.output import Format, array_text, check_targets, print_lines, print_result
-from graphengine.cli.running import check_save, save_model
 from graphengine.cli.values import named_values
 from graphengine.errors import Problem, UsageError
 from graphengine.wording import counted

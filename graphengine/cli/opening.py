@@ -1,4 +1,4 @@
-"""From what the command line says to a model: a path or the name of a shipped model, settings, plugins, a backend."""
+"""A model on the command line: opened by its path or name, with settings, plugins and a backend, and saved."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
-from graphengine.cli.failures import heed
+from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.options import LIMITS
+from graphengine.cli.output import writable
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.library import shipped_file
 
@@ -141,3 +142,22 @@ def check_inputs(model: Model, names: Iterable[str]) -> None:
         if name not in model.graph.inputs:
             hint = did_you_mean(name, model.graph.inputs, "inputs")
             raise InputError(f"model '{model.graph.name}' has no input '{name}'", code="GE402", hint=hint)
+
+
+def check_save(model: Model, path: Path | None) -> None:
+    """Find out before a long training that the tensors beside its result could not be written."""
+    if path is None:
+        return
+    from graphengine.format.tensors import are_external, tensors_name
+
+    if are_external(model.values.values()):
+        writable(path.with_name(tensors_name(path.stem, "0" * 64)))
+
+
+def save_model(model: Model, path: Path | None, unwritten: Unwritten) -> dict[str, str]:
+    """Save a model if a file is named for it, and give what a result says of that."""
+    with unwritten.kept():
+        if path is not None:
+            model.save(path)
+            return {"saved": str(path)}
+    return {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.failures import Unwritten, heed
-from graphengine.cli.opening import decoded, on_device, open_changed
+from graphengine.cli.opening import check_save, decoded, on_device, open_changed, save_model
 from graphengine.cli.options import (
     BackendName,
     CheckFinite,
@@ -32,7 +32,7 @@ from graphengine.cli.options import (
     UpdateRuleFile,
     WorkerCount,
 )
-from graphengine.cli.output import Format, check_targets, print_json, print_note, print_text, writable
+from graphengine.cli.output import Format, check_targets, print_json, print_note, print_text
 from graphengine.cli.reporting import CheckedRows, Report, TrainedRows, training_warnings
 from graphengine.errors import Problem, UsageError, WorkersError
 
@@ -202,25 +202,6 @@ def is_trained(model: Model) -> bool:
     parameters = model.document.parameters
     trainable = model.graph.trainable
     return bool(trainable) and all(parameters[name].value is not None for name in trainable)
-
-
-def check_save(model: Model, path: Path | None) -> None:
-    """Find out before a long training that the tensors beside its result could not be written."""
-    if path is None:
-        return
-    from graphengine.format.tensors import are_external, tensors_name
-
-    if are_external(model.values.values()):
-        writable(path.with_name(tensors_name(path.stem, "0" * 64)))
-
-
-def save_model(model: Model, path: Path | None, unwritten: Unwritten) -> dict[str, str]:
-    """Save a model if a file is named for it, and give what a result says of that."""
-    with unwritten.kept():
-        if path is not None:
-            model.save(path)
-            return {"saved": str(path)}
-    return {}
 
 
 def _trainer(

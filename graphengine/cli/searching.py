@@ -12,7 +12,7 @@ import typer
 from graphengine.cli.clustering import chosen
 from graphengine.cli.data_files import data_by_name, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
-from graphengine.cli.opening import on_device, open_model
+from graphengine.cli.opening import check_save, on_device, open_model, save_model
 from graphengine.cli.options import (
     BackendName,
     ColumnNames,
@@ -29,7 +29,6 @@ from graphengine.cli.options import (
     split_pairs,
 )
 from graphengine.cli.output import Format, check_targets, json_text, print_line, print_note, print_result, print_table
-from graphengine.cli.running import check_save, save_model
 from graphengine.cli.scoring import print_scores, scores_as_json
 from graphengine.cli.values import json_values_of
 from graphengine.errors import UsageError
