@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,9 +34,18 @@ from graphengine.cli.options import (
     UpdateRuleFile,
     WorkerCount,
 )
-from graphengine.cli.output import Format, check_targets, print_json, print_note, print_text
-from graphengine.cli.reporting import CheckedRows, Report, TrainedRows, training_warnings
+from graphengine.cli.output import (
+    Format,
+    check_targets,
+    json_values,
+    print_json,
+    print_line,
+    print_note,
+    print_text,
+    print_values,
+)
 from graphengine.errors import Problem, UsageError, WorkersError
+from graphengine.wording import counted
 
 if TYPE_CHECKING:
     from graphengine.data.batches import Batches
@@ -45,6 +56,10 @@ if TYPE_CHECKING:
 
 OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle", "shard_rows")
 TRAINING_OPTIONS = (*OVERRIDES, "update_rule", "checkpoint", "resume", "log", "plot", "curve", "workers", "dask")
+
+
+NOISE = 1e-6
+"""A loss that is larger by less than this part of itself is the same."""
 
 
 def run(
@@ -239,6 +254,14 @@ def _train(
         raise
 
 
+def _check_finite(trainer: Trainer | SolverTrainer) -> None:
+    from graphengine.training.loop import Trainer
+
+    if not isinstance(trainer, Trainer):
+        raise UsageError("--check-finite looks at the iterations of an update rule, and this training has a solver")
+    trainer.check_finite()
+
+
 def _check_plot(path: Path | None) -> None:
     """Find out before a long training that its curve could not be drawn or written."""
     if path is not None:
@@ -264,11 +287,10 @@ def _heed_resuming(trainer: Trainer | SolverTrainer, *, strict: bool) -> None:
 
 def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
     """The end of a training."""
-    batches, warnings = trainer.batches, training_warnings(trainer.history)
+    batches, warnings = trainer.batches, _training_warnings(trainer.history)
     outputs = _outputs_on(model, batches, warnings)
-    has_rows = batches.batched_inputs or batches.single_inputs
-    trained = TrainedRows(batches.samples, batches.batch_size) if has_rows else None
-    return Report(model, outputs, batches.samples, trainer.history, trained, _checked(trainer), warnings)
+    rows = _trained_on(batches), _checked_on(trainer)
+    return Report(model, outputs, batches.samples, trainer.history, *rows, warnings)
 
 
 def _outputs_on(model: Model, batches: Batches, warnings: list[Problem]) -> Mapping[str, Any]:
@@ -281,16 +303,6 @@ def _outputs_on(model: Model, batches: Batches, warnings: list[Problem]) -> Mapp
     return outputs_in_parts(model, batches, warnings)
 
 
-def _checked(trainer: Trainer | SolverTrainer) -> CheckedRows | None:
-    """What the checks of a training are on, if it has any; a solver has none."""
-    from graphengine.training.loop import Trainer
-
-    if not isinstance(trainer, Trainer) or trainer.checks is None:
-        return None
-    checks, validation = trainer.checks, trainer.training.validation
-    return CheckedRows(checks.samples, checks.apart, validation.data if validation else None)
-
-
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> Report:
     """All outputs of a model, in inference mode."""
     from graphengine.model.outputs import evaluate
@@ -298,9 +310,122 @@ def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> 
     return Report(model, *evaluate(model, given, check_finite=check_finite))
 
 
-def _check_finite(trainer: Trainer | SolverTrainer) -> None:
+class ReportedRows(NamedTuple):
+    """The rows that a loss or a check is computed on: in words, and as an object of JSON."""
+
+    text: str
+    as_json: dict[str, Any]
+    are_apart: bool = False
+
+
+@dataclass
+class Report:
+    """What came out of a model; `history` is that of its training, `rows` the number of samples of the outputs.
+
+    `loss_on` are the rows of the losses of a training, `checks_on` those of its checks, `warnings` what a reader should
+    know.
+    """
+
+    model: Model
+    outputs: Mapping[str, Any]
+    rows: int | None = None
+    history: History | None = None
+    loss_on: ReportedRows | None = None
+    checks_on: ReportedRows | None = None
+    warnings: list[Problem] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON object, for machines."""
+        trained: dict[str, Any] = {"iterations": 0, "epochs": 0, "loss": {"first": None, "last": None}}
+        if self.history:
+            trained = self._training_as_json(self.history)
+        data = "training" if self.history else "evaluation"
+        return {
+            "model": self.model.graph.name,
+            **trained,
+            "parameters": json_values(self.model.parameters),
+            "outputs": json_values(self.outputs),
+            **({"outputs_on": {"data": data, "rows": self.rows}} if self.rows is not None else {}),
+        }
+
+    def _training_as_json(self, history: History) -> dict[str, Any]:
+        from graphengine.ops.numbers import encode_number
+
+        restored = history.restored
+        return {
+            "iterations": len(history),
+            "epochs": history.epochs_trained,
+            "loss": {"first": encode_number(history.first_loss), "last": encode_number(history.last_loss)},
+            **({"loss_on": self.loss_on.as_json} if self.loss_on else {}),
+            **({"stopped": history.stopped} if history.stopped else {}),
+            **({"checks": json_values(history.check.values)} if history.check else {}),
+            **({"checks_on": self.checks_on.as_json} if history.check and self.checks_on else {}),
+            **({"restored": {"epoch": restored.epoch, "iteration": restored.iteration}} if restored else {}),
+        }
+
+    def print(self, saved: Mapping[str, str]) -> None:
+        """Print the report for people."""
+        if self.history is None:
+            print_line(f"{self.model.graph.name}: {self.model.graph.summary}")
+            print_values("outputs", self.outputs)
+        else:
+            self._print_training(self.history)
+        for path in saved.values():
+            print_line(f"saved to {path}")
+
+    def _print_training(self, history: History) -> None:
+        iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")
+        print_line(f"{self.model.graph.name}: {iterations}, {epochs}")
+        print_line(f"loss{_on(self.loss_on)}: {history.first_loss:.10g} -> {history.last_loss:.10g}")
+        if history.stopped:
+            print_line(f"stopped: {history.stopped}")
+        if check := history.check:
+            best = ", the best one, whose values the model has" * bool(history.restored)
+            print_values(f"check after iteration {check.iteration}{_on(self.checks_on)}{best}", check.values)
+        print_values("parameters", self.model.parameters)
+        scalars = {name: value for name, value in self.outputs.items() if value.shape == ()}
+        is_apart = self.checks_on is not None and self.checks_on.are_apart
+        origin = f" on the {counted(self.rows or 0, 'training row')}" if is_apart else ""
+        print_values(f"outputs{origin}", scalars)
+
+
+def _on(rows: ReportedRows | None) -> str:
+    return f" on {rows.text}" if rows else ""
+
+
+def _trained_on(batches: Batches) -> ReportedRows | None:
+    """The rows that the loss of an iteration is computed on: all training rows, or batches of them."""
+    if not (batches.batched_inputs or batches.single_inputs):
+        return None
+    size, rows = batches.batch_size, f"the {counted(batches.samples, 'training row')}"
+    text = rows if size == batches.samples else f"batches of {size} of {rows}"
+    return ReportedRows(text, {"data": "training", "rows": batches.samples, "batch": size})
+
+
+def _checked_on(trainer: Trainer | SolverTrainer) -> ReportedRows | None:
+    """The rows of the checks of a training, if it has any: those of a source, those held out, or all."""
     from graphengine.training.loop import Trainer
 
-    if not isinstance(trainer, Trainer):
-        raise UsageError("--check-finite looks at the iterations of an update rule, and this training has a solver")
-    trainer.check_finite()
+    if not isinstance(trainer, Trainer) or trainer.checks is None:
+        return None
+    rows, validation = trainer.checks.samples, trainer.training.validation
+    if not trainer.checks.apart:
+        return ReportedRows(f"the {counted(rows, 'training row')}", {"data": "training", "rows": rows})
+    source = f"of '{validation.data}'" if validation and validation.data else "held out"
+    return ReportedRows(f"{counted(rows, 'row')} {source}", {"data": "validation", "rows": rows}, are_apart=True)
+
+
+def _training_warnings(history: History) -> list[Problem]:
+    """What a training ended with that it should not: a larger loss than it began with, by epochs."""
+    losses = [epoch.loss for epoch in history.epochs if not math.isnan(epoch.loss)]
+    if history.restored or not _has_grown(losses):
+        return []
+    of = "the mean loss of an epoch" if len(history) > history.epochs_trained else "the loss"
+    message = f"{of} is larger at the end than at the beginning: {losses[0]:.6g} -> {losses[-1]:.6g}"
+    hint = "lower the learning rate, scale the inputs to about 1, or look for shapes that broadcast by mistake"
+    return [Problem("GE605", message, hint)]
+
+
+def _has_grown(losses: Sequence[float]) -> bool:
+    """Whether the last loss is larger than the first one by more than rounding."""
+    return len(losses) > 1 and losses[-1] - losses[0] > NOISE * abs(losses[0])
