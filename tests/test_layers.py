@@ -285,6 +285,7 @@ UNCALLED = " ".join(
         "ir.crosswise",
         "transform.merging_loops",
         "transform.mode",
+        "transform.packing",
         "transform.single",
         "transform.trimming",
     )

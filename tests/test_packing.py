@@ -52,7 +52,7 @@ def alone(monkeypatch):
 
     def trained_alone(content, **keys):
         with monkeypatch.context() as patch:
-            patch.setattr(packable, "FEWEST", 10**9)
+            patch.setattr(compiled, "FEWEST_PACKED", 10**9)
             return trained(content, **keys)
 
     return trained_alone
@@ -131,8 +131,7 @@ def test_parameters_with_other_multipliers_lie_in_other_vectors(alone):
         parameters={f"p{number}": multipliers[number % 4] for number in range(COUNT)},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packable, "FEWEST", 10)
-        patch.setattr(compiled, "FEWEST", 10)
+        patch.setattr(compiled, "FEWEST_PACKED", 10)
         found, trainer = trained(content)
     assert packs(trainer) == [[f"p{number}" for number in range(first, COUNT, 4)] for first in (0, 1, 3)]
     assert found == alone(content)[0]
@@ -203,7 +202,7 @@ def test_a_rule_that_asks_for_shapes_or_draws_its_slots_is_not_packed(inputs):
     content = {**RULE, "inputs": {**RULE["inputs"], **inputs}, "outputs": outputs}
     rule, _ = parse_function(str(content).replace("'", '"').encode(), "mine.json")
     model = ge.Model.from_dict(many())
-    assert packable.packing_of(model.graph, model.document.training, rule) is None
+    assert packable.packing_of(model.graph, model.document.training, rule, fewest=2) is None
 
 
 @pytest.mark.parametrize("optimizer", ["nadam", "momentum"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphengine import gc_pause
 from graphengine.backends.auto import AUTO, backend_for
@@ -21,9 +21,11 @@ from graphengine.format.documents import FunctionFile, OptimizerDocument, Traini
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem
 from graphengine.training.rules import UpdateRule
-from graphengine.transform.packing import FEWEST, Packing
 from graphengine.transform.path import learned
 from graphengine.transform.step import Step, step_graph, taken_name
+
+if TYPE_CHECKING:
+    from graphengine.transform.packing import Packing
 
 WEIGHT_DECAY = "weight_decay"
 
@@ -106,12 +108,16 @@ ASIDE = {
 """Keys of a training section that do not change the step."""
 
 
+FEWEST_PACKED = 32
+"""Parameters that make packing worth its `split` and `concat`."""
+
+
 def _packing(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing | None:
-    if len(graph.trainable) < FEWEST:
+    if len(graph.trainable) < FEWEST_PACKED:
         return None
     from graphengine.training.packable import packing_of
 
-    return packing_of(graph, training, rule)
+    return packing_of(graph, training, rule, FEWEST_PACKED)
 
 
 class CompiledStep:

@@ -14,28 +14,28 @@ from graphengine.limits import Limits
 from graphengine.mappings import absent, present
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import checked_graph, slots_of
-from graphengine.transform.packing import FEWEST, Pack, Packing, treats_numbers_alike
+from graphengine.transform.packing import Pack, Packing, treats_numbers_alike
 from graphengine.transform.path import learned
 
 LARGEST = 4096
 """Numbers of the largest parameter that is packed: from there on its own arithmetic costs more than the calls."""
 
 
-def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing | None:
-    """The packs of a graph's trainable parameters, if the rule gives each number the same bits in a vector."""
+def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile, fewest: int) -> Packing | None:
+    """The packs of at least `fewest` trainable parameters, if the rule gives each number the same bits in a vector."""
     if _clips_each(training) or not _leaves_shapes_open(rule):
         return None
-    packs = tuple(_packs(graph, training, rule))
+    packs = tuple(_packs(graph, training, rule, fewest))
     return Packing(packs) if packs else None
 
 
-def _packs(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Iterator[Pack]:
+def _packs(graph: Graph, training: TrainingDocument, rule: FunctionFile, fewest: int) -> Iterator[Pack]:
     """Yield the packs of the parameters that the loss depends on, if there are enough of a kind."""
     vectors, scalars = _slots(rule)
     for number, (dtype, shapes) in enumerate(_alike(graph, learned(graph, graph.value_name(training.loss))), 1):
         pack = Pack(_free(f"packed.{number}", graph), shapes, vectors, scalars)
         kind = ArrayType((pack.edges[-1],), dtype)
-        if len(shapes) >= FEWEST and _fits(rule, training.optimizer.attributes, kind, graph.limits):
+        if len(shapes) >= fewest and _fits(rule, training.optimizer.attributes, kind, graph.limits):
             yield pack
 
 

@@ -23,9 +23,6 @@ from graphengine.ops.families.shaping import Reshape
 from graphengine.ops.shapes import ArrayType, Shape
 from graphengine.ops.traits import OpTrait
 
-FEWEST = 32
-"""Parameters that make packing worth its `split` and `concat`."""
-
 
 class Pack(NamedTuple):
     """Parameters in one vector, by name, each with its shape; `scalars` are the slots that all of them share."""
