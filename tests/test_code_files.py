@@ -1,5 +1,7 @@
 """Models as source files. Python files run in a process without graphengine and give the bits of the numpy backend."""
 
+import ast
+import gc
 import itertools
 import json
 import pickle
@@ -281,6 +283,27 @@ def test_a_backward_that_cannot_be_recorded_is_refused_with_its_node():
     with pytest.raises(InvalidModelError, match=r"\(opaque_backward\) cannot be exported to Python") as raised:
         python_file(of_one_node("codefiles.opaque", Opaque))
     assert [each.code for each in raised.value.problems] == ["GE305"]
+
+
+def scaled_often(shift):
+    """A model of many nodes, each with its own number."""
+    builder = ge.Builder("often")
+    value = builder.input("x", ["N"])
+    for place in range(50):
+        value = value * (place + shift)
+    builder.output(y=value)
+    return builder.model()
+
+
+def test_a_file_leaves_no_statements_in_memory():
+    def statements():
+        gc.collect()
+        return sum(isinstance(each, ast.AST) for each in gc.get_objects())
+
+    python_file(scaled_often(0.25))  # reads the sources of the ops, which are kept
+    before = statements()
+    python_file(scaled_often(0.75))
+    assert statements() == before
 
 
 def run(*arguments):

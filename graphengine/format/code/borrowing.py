@@ -11,7 +11,7 @@ import builtins
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -182,7 +182,7 @@ class Borrowed:
         elif name in STAND_INS:
             self.texts.append(f"{chosen} = {STAND_INS[name]}")
         elif isinstance(statement, ast.FunctionDef):
-            made = plain(self.adapted(module, statement))
+            made = plain(self.adapted(module, copied(statement)))
             made.name = chosen
             self.texts.append(ast.unparse(made))
         else:
@@ -194,7 +194,7 @@ class Borrowed:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple):
             return f"{chosen} = {ast.unparse(literal(value))}"
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
-            made = ast.Assign([ast.Name(chosen, ast.Store())], statement.value, lineno=0)
+            made = ast.Assign([ast.Name(chosen, ast.Store())], copied(statement).value, lineno=0)
             return ast.unparse(self.adapted(module, made))
         raise Unborrowed(f"it needs the class {name}, which is not a node class")
 
@@ -206,14 +206,14 @@ class Borrowed:
         methods = _methods(cls)
         body: list[ast.stmt] = [ast.Expr(ast.Constant((cls.__doc__ or "").strip().partition("\n")[0]))]
         body += _defaults(cls)
-        body += [self.adapted(module, each) for module, each in _constants(cls, methods)]
-        body += [plain(self.adapted(module, method)) for module, method in methods]
+        body += [self.adapted(module, copied(each)) for module, each in _constants(cls, methods)]
+        body += [plain(self.adapted(module, copied(method))) for module, method in methods]
         made = ast.ClassDef(name, [ast.Name("Op", ast.Load())], [], body, [])
         self.texts.append(ast.unparse(made))
 
     def adapted(self, module: str, statement: Any) -> Any:
-        """Return a copy of a statement of a module whose global names are those of the text."""
-        return _Adapting(self, module, statement).visit(copied(statement))
+        """Return a statement of a module, which this changes, with the global names of the text."""
+        return _Adapting(self, module, statement).visit(statement)
 
 
 def _is_module(name: str) -> bool:
@@ -351,7 +351,6 @@ class _Adapting(ast.NodeTransformer):
         return node
 
 
-@lru_cache(maxsize=2000)
 def _locals_of(statement: ast.AST) -> frozenset[str]:
     """The names of arguments and variables of a function; what is assigned at the top of a module is global."""
     if isinstance(statement, (ast.Assign, ast.AnnAssign)):

@@ -16,7 +16,7 @@ class Unborrowed(Exception):  # noqa: N818 - a reason, which becomes a finding
 
 
 def copied(node: Any) -> Any:
-    """Return a copy of a statement, which may be changed."""
+    """Return a copy of a statement in the source of a module; the copy may be changed."""
     return ast.parse(_text_of(node)).body[0]
 
 
