@@ -221,6 +221,13 @@ def test_a_robust_fit_has_no_profiles(tmp_path):
     assert "no profile curves: a robust fit has no likelihood" in result.stderr
 
 
+def test_a_page_without_charts_has_no_room_for_them(fitted):
+    model = ge.load(fitted)
+    room = '<div class="charts">'
+    assert room not in FitReport(model.graph, model.last_fit, {}, {}).html()
+    assert room in FitReport(model.graph, model.last_fit, {}, {"residuals": "<svg></svg>"}).html()
+
+
 def test_texts_of_a_file_are_no_markup(fitted, tmp_path):
     content = json.loads(fitted.read_text())
     content |= {"description": EVIL, "name": EVIL}

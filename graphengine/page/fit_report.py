@@ -95,7 +95,8 @@ class FitReport(NamedTuple):
         charts = [
             f"<section>\n<h2>{markup(name.capitalize())}</h2>\n{svg}\n</section>" for name, svg in self.charts.items()
         ]
-        parts += ['<div class="charts">', *charts, "</div>", *[f"<p>{each}</p>" for each in self._notes()]]
+        parts += ['<div class="charts">', *charts, "</div>"] if charts else []
+        parts += [f"<p>{each}</p>" for each in self._notes()]
         parts += map(table_html, self.tables())
         return PAGE.format(title=markup(self.title), width=1.5 * WIDTH, body="\n".join(parts))
 
