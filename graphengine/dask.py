@@ -248,18 +248,44 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+class _Silence:
+    """Those who report themselves what is lost; the first one silences Dask's loggers, and the last one restores them.
+
+    Threads may enter and leave in any order.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._levels: dict[logging.Logger, int] = {}
+        """The loggers that are silent, with their own levels."""
+
+    def enter(self) -> None:
+        with self._lock:
+            self._users += 1
+            names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+            for logger in map(logging.getLogger, names):  # some have levels of their own, some are new
+                self._levels.setdefault(logger, logger.level)
+                logger.setLevel(logging.CRITICAL + 1)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            while not self._users and self._levels:
+                logger, level = self._levels.popitem()
+                logger.setLevel(level)
+
+
+_SILENCE = _Silence()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave it to this package to report what is lost; Dask's log would show tracebacks before."""
-    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
-    levels = {logger: logger.level for logger in map(logging.getLogger, names)}  # some have their own
-    for logger in levels:
-        logger.setLevel(logging.CRITICAL + 1)
+    _SILENCE.enter()
     try:
         yield
     finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
+        _SILENCE.leave()
 
 
 def train(model: Model, scheduler: str | int | Any, data: str | None = None, **options: Any) -> History:

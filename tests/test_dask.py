@@ -25,7 +25,7 @@ from graphengine.cli.app import app_of
 from graphengine.cli.clustering import warnings_as_notes
 from graphengine.model import dask_workers, shard_tasks
 from graphengine.model.shard_tasks import PipedActor, training_task
-from graphengine.training.interrupting import run_to_end
+from graphengine.training.loop import run_to_end
 
 pytestmark = pytest.mark.extra("dask")
 
@@ -283,6 +283,19 @@ def test_dask_logs_nothing_while_its_errors_are_reported_here(client):
     with dask.connected(client.scheduler.address):
         assert [name for name in names if logging.getLogger(name).isEnabledFor(logging.CRITICAL)] == []
     assert {name: logging.getLogger(name).level for name in names} == levels
+
+
+def test_dask_logs_again_when_the_last_thread_leaves_whatever_the_order(monkeypatch):
+    monkeypatch.setattr(dask, "_SILENCE", dask._Silence())  # without the client of the other tests
+    logger = logging.getLogger("distributed.test")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    first, second = dask._quiet(), dask._quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not logger.isEnabledFor(logging.CRITICAL)
+    second.__exit__(None, None, None)
+    assert logger.level == logging.INFO
 
 
 def test_no_scheduler_at_an_address_is_one_line():
