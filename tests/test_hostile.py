@@ -169,13 +169,13 @@ try:
     ge.load(sys.argv[3])
 except ge.errors.GraphEngineError:
     pass
-before, began = peak(), time.perf_counter()
+before, began = peak(), time.process_time()
 try:
     ge.load(sys.argv[1])
     codes = []
 except ge.errors.GraphEngineError as error:
     codes = sorted({{problem.code for problem in error.problems}})
-taken = time.perf_counter() - began
+taken = time.process_time() - began
 print(json.dumps([codes, taken, (peak() - before) / 2**20]))
 """
 
@@ -190,7 +190,7 @@ def test_a_bomb_is_refused_with_a_code_in_little_memory(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     codes, seconds, megabytes = json.loads(done.stdout)
     assert code in codes
-    assert seconds < 20  # of a second and less, were the machine not shared: what is quadratic takes minutes
+    assert seconds < 20  # of processor time, of which most take less than one: what is quadratic takes minutes
     assert megabytes < LARGER.get(name, 50)
 
 

