@@ -1,11 +1,13 @@
 """Parts of mappings: the items with some keys, all but these, those whose value is there; and values renamed.
 
-Of any collection: the members that another one has, and those that it lacks.
+Of any collection: the members that another one has, and those that it lacks. Of a cache: an item, made if it is not
+there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, TypeVar
 
 KeyT = TypeVar("KeyT")
@@ -45,3 +47,12 @@ def without_none(items: Mapping[KeyT, ItemT | None]) -> dict[KeyT, ItemT]:
 def with_renamed(items: Mapping[KeyT, ItemT], names: Mapping[Any, Any]) -> dict[KeyT, ItemT]:
     """Return the items, each value as `names` has it; those that it does not have stay."""
     return {key: names.get(item, item) for key, item in items.items()}
+
+
+def kept(known: OrderedDict[Any, ItemT], key: Any, most: int, make: Callable[[], ItemT]) -> ItemT:
+    """Return what is known under a key, or else is made; of all others, those that were used last stay."""
+    value = known.pop(key, None) or make()
+    known[key] = value
+    while len(known) > most:
+        known.popitem(last=False)
+    return value

@@ -5,9 +5,9 @@ import pytest
 from scipy.optimize import curve_fit
 
 import graphengine as ge
-from graphengine.backends.program_cache import Programs
 from graphengine.fit import data_blocks
 from graphengine.fit.determination import undetermined
+from graphengine.fit.fit_programs import Programs
 from graphengine.fit.objective import Objective
 from graphengine.fit.quadratic import triangle, triangle_of_products
 from graphengine.fit.residuals import Residuals

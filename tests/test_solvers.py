@@ -15,8 +15,8 @@ from documents import model as make
 from test_cli import cli, cli_json
 
 import graphengine as ge
-from graphengine.backends.program_cache import Programs
 from graphengine.fit.conjugate import conjugate_step
+from graphengine.fit.fit_programs import Programs
 from graphengine.fit.objective import Objective
 from graphengine.fit.residuals import Residuals
 

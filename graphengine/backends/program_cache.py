@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 from graphengine import gc_pause
 from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, memory_of, require_memory
-from graphengine.mappings import only
-
-Made = TypeVar("Made")
+from graphengine.mappings import kept, only
 
 CAPACITY, MOST_GRAPHS = 32, 4
 NODES_PER_USE = 1000
@@ -118,51 +116,6 @@ class ProgramCache:
         sizes = bind_sizes(known, graph.types)
         require_memory(graph, sizes)
         return sizes
-
-
-class Programs:
-    """The programs of one fit, each made when it is first asked for, shared with later fits of the same kind."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._made: dict[str, Program] = {}
-
-    def get(self, purpose: str, make: Callable[[], Graph], *, exact: bool = True) -> Program:
-        """Return the program for a purpose, or compile it from the graph that `make` makes; see `Backend.compile`."""
-        program = self._made.get(purpose)
-        if program is None:
-            program = self._made[purpose] = self._backend.compile(make(), exact=exact)
-        return program
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the buffers of all of them."""
-        return sum(program.nbytes for program in self._made.values())
-
-
-class ProgramsOfFits:
-    """The programs of the fits of one model, kept for the next one of the same kind on data of the same shapes."""
-
-    def __init__(self, backend: Backend, most_bytes: int) -> None:
-        self._backend, self._most_bytes = backend, most_bytes
-        self._known: OrderedDict[Hashable, Programs] = OrderedDict()
-
-    def of(self, kind: Hashable, shapes: Mapping[str, tuple[int, ...]]) -> Programs:
-        """Return the programs of a kind of fit; those that take more memory than the limit are made again."""
-        key = (kind, *sorted(shapes.items()))
-        known = self._known.get(key)
-        if known is not None and known.nbytes > self._most_bytes:
-            del self._known[key]
-        return kept(self._known, key, MOST_GRAPHS, lambda: Programs(self._backend))
-
-
-def kept(known: OrderedDict[Any, Made], key: Any, most: int, make: Callable[[], Made]) -> Made:
-    """What is known under a key, or else is made; of all others, those that were used last stay."""
-    value = known.pop(key, None) or make()
-    known[key] = value
-    while len(known) > most:
-        known.popitem(last=False)
-    return value
 
 
 def _kinds(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], Any], ...]:

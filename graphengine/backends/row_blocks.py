@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
+from graphengine.mappings import kept
 from graphengine.ops.shapes import ArrayType, size_value
 from graphengine.ops.sums import matrix_product
 from graphengine.transform.row_tiles import in_row_tiles, products_of_rows

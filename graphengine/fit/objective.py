@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.program_cache import Programs
 from graphengine.backends.protocol import Program
 from graphengine.errors import DifferentiationError
 from graphengine.fit.data_blocks import DataBlocks
+from graphengine.fit.fit_programs import Programs
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.program_cache import ProgramsOfFits
 from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
 from graphengine.fit.beginning import not_finite, require_positive, require_resolved, require_sum_of_squares
+from graphengine.fit.fit_programs import ProgramsOfFits
 from graphengine.fit.least_squares import minimized
 from graphengine.fit.objective import Objective
 from graphengine.fit.problems import Loss, SumOfSquares

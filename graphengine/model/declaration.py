@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from graphengine.backends.program_cache import ProgramsOfFits
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.data.batches import Batches
 from graphengine.data.readers import declared_columns
@@ -45,6 +45,7 @@ from graphengine.training.loop import Trainer
 from graphengine.training.rules import WrittenRule, given_rule, named_rule, optimizer_problems
 
 if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
+    from graphengine.fit.fit_programs import ProgramsOfFits
     from graphengine.fit.requests import Request
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.model.training_options import RuleSource
@@ -100,7 +101,6 @@ class Declaration:
         self._memory = Memory(limits.data_bytes, limits.disk_bytes)
         self._backend = backend or backend_named(DEFAULT_BACKEND)
         self._steps = CompiledSteps(graph, self._backend)
-        self._fits = ProgramsOfFits(self._backend, limits.plan_bytes)
         self.columns = declared_columns(document)
         self._source = source if document.data else None  # it is as large as the file
 
@@ -348,6 +348,13 @@ class Declaration:
 
         graph, keys = fit_section(self.graph, self.document.training, request, max_iterations)
         return self._solver(graph, values, data, _read(keys))
+
+    @cached_property
+    def _fits(self) -> ProgramsOfFits:
+        """The programs of the fits so far."""
+        from graphengine.fit.fit_programs import ProgramsOfFits
+
+        return ProgramsOfFits(self._backend, self.graph.limits.plan_bytes)
 
     def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> SolverTrainer:
         from graphengine.fit.sections import solver_problems

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from graphengine import gc_pause, hooks
-from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.stored import Arrays
@@ -25,7 +24,7 @@ from graphengine.ir.graph import Graph, gradient_names, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.library import models
 from graphengine.limits import DEFAULT, Limits
-from graphengine.mappings import present
+from graphengine.mappings import kept, present
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.fittable import Fittable

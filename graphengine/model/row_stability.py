@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.backends.one_thread import one_blas_thread
-from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import Backend
 from graphengine.backends.row_blocks import RowBlocks
 from graphengine.errors import InputError, UsageError
 from graphengine.ir.binding import bind_sizes, shapes_of
 from graphengine.ir.graph import Graph, inputs_of, part_for
 from graphengine.ir.nodes import reachable
-from graphengine.mappings import absent, only, picked
+from graphengine.mappings import absent, kept, only, picked
 from graphengine.ops.inference import is_elementwise
 from graphengine.transform.sample_walk import with_part_for_each
 from graphengine.wording import enumerated

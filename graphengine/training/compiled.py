@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from graphengine import gc_pause
 from graphengine.backends.auto import AUTO, backend_for
-from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, Program, backend_named
 from graphengine.errors import TrainingError
 from graphengine.format.documents import FunctionFile, OptimizerDocument, TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem
+from graphengine.mappings import kept
 from graphengine.training.rules import UpdateRule
 from graphengine.transform.path import learned
 from graphengine.transform.step import Step, step_graph, taken_name
