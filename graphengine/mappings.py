@@ -29,6 +29,11 @@ def picked(items: Mapping[KeyT, ItemT], keys: Iterable[KeyT]) -> dict[KeyT, Item
     return {key: items[key] for key in keys}
 
 
+def selected(items: Mapping[KeyT, ItemT], keys: Iterable[KeyT]) -> dict[KeyT, ItemT]:
+    """Return the items that have one of the keys, in the order of the keys."""
+    return {key: items[key] for key in keys if key in items}
+
+
 def present(members: Iterable[ItemT], there: Container[object]) -> list[ItemT]:
     """Return those members that are there, in their order."""
     return [member for member in members if member in there]

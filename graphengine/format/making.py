@@ -17,7 +17,7 @@ from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
 from graphengine.ir.nodes import GraphNode, Operand, infer_types, operand_type, topologically_sorted
-from graphengine.mappings import picked, present, without, without_none
+from graphengine.mappings import selected, without, without_none
 from graphengine.ops.shapes import (
     ArrayType,
     Shape,
@@ -51,7 +51,7 @@ class Making:
         calls = {ident: (frame, name) for frame in self.inlining.makers for name, ident in frame.made.items()}
         wanted = without(calls, self.document.parameters)
         misfits = self._infer_and_make(nodes, wanted, types)
-        self.made = picked(self.made, present(wanted, self.made))
+        self.made = selected(self.made, wanted)
         for call in without(calls, wanted).values():
             self._check(*call, types)
         return misfits

@@ -7,7 +7,7 @@ from typing import Any
 
 from graphengine.format.documents import FunctionDocument, FunctionFile, ModelDocument
 from graphengine.format.kinds import SOLVERS
-from graphengine.mappings import absent, picked, present, without
+from graphengine.mappings import absent, selected, without
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS, Op
 
@@ -56,7 +56,7 @@ def _op_schema(op: Op) -> dict[str, Any]:
     """What a node of this op may have: its attributes, and its inputs by count or by name."""
     fields = op.cls.model_json_schema()
     attributes = {name: _or_reference(field) for name, field in fields.get("properties", {}).items()}
-    further = picked(fields, present(("required", "$defs"), fields))
+    further = selected(fields, ("required", "$defs"))
     return {"description": op.docstring.summary, **_call_schema(op.signature, attributes, further)}
 
 
@@ -77,7 +77,7 @@ def _attribute_schema(declared: Any) -> dict[str, Any]:
 
 def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
     """A field, or a reference to an attribute in a function; what describes the field to an editor stays in front."""
-    described = picked(field, present(("title", "description", "default", "examples"), field))
+    described = selected(field, ("title", "description", "default", "examples"))
     checked = without(field, described)
     return {**described, "anyOf": [checked, {"$ref": "#/$defs/AttributeReference"}]} if checked else field
 

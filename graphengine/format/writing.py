@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
-from graphengine.mappings import picked, present
+from graphengine.mappings import selected
 from graphengine.ops.numbers import encode_number
 
 LINE_WIDTH = 110
@@ -31,7 +31,7 @@ def model_as_dict(document: ModelDocument) -> dict[str, Any]:
     always = {"format": document.format, "format_version": document.format_version}
     order = [field.alias or name for name, field in ModelDocument.model_fields.items()]
     values |= always
-    return picked(values, present(order, values))
+    return selected(values, order)
 
 
 def dump_json(value: Any) -> bytes:
