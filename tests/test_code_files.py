@@ -298,7 +298,7 @@ def scaled_often(shift):
 def test_a_file_leaves_no_statements_in_memory():
     def statements():
         gc.collect()
-        return sum(isinstance(each, ast.AST) for each in gc.get_objects())
+        return sum(issubclass(type(each), ast.AST) for each in gc.get_objects())  # a weak proxy may be dead
 
     python_file(scaled_often(0.25))  # reads the sources of the ops, which are kept
     before = statements()
