@@ -89,9 +89,6 @@ class FakeClient:
     def __init__(self, *alive):
         self.alive = list(alive)
 
-    def wait_for_workers(self, count, timeout):
-        assert len(self.alive) >= count
-
     def scheduler_info(self, n_workers):
         return {"workers": {address: {} for address in self.alive}}
 
@@ -145,6 +142,51 @@ def test_a_training_says_when_it_has_fewer_workers_and_takes_new_ones(monkeypatc
         "warning: iteration 4 was computed by 2 of 2 workers",
     ]
     assert bits(model) == bits(trained("mlp_digits")[0])
+
+
+class ClosingClient(FakeClient):
+    """A client that notices in a call, when `is_due`, that its scheduler is gone; what it raises may be anything."""
+
+    is_due = False
+
+    def __init__(self, call):
+        super().__init__("a")
+        self.call = call
+
+    def notice(self, call):
+        if self.is_due and call == self.call:
+            self.status = "closed"
+            raise AttributeError("'NoneType' object has no attribute 'send'")
+
+    def scheduler_info(self, n_workers):
+        self.notice("scheduler_info")
+        return super().scheduler_info(n_workers)
+
+    def submit(self, *arguments, **keys):
+        self.notice("submit")
+        return super().submit(*arguments, **keys)
+
+
+@pytest.mark.parametrize("call", ["scheduler_info", "submit"])
+def test_a_scheduler_that_goes_during_a_call_ends_a_training_in_a_checkpoint(call, tmp_path):
+    client, model = ClosingClient(call), ge.load("linreg")
+
+    def lose():
+        client.is_due, client.alive = True, ["b"]
+
+    trainer = dask.with_workers(model.trainer(**KEYS["linreg"], checkpoints=tmp_path), model, client)
+    with pytest.raises(ge.errors.WorkersError, match="the scheduler is gone"):
+        run(trainer, [3], lose)
+    again = ge.load("linreg")
+    again.train(**KEYS["linreg"], checkpoints=tmp_path, resume=True)
+    assert bits(again) == bits(trained("linreg")[0])
+
+
+def test_a_training_without_a_worker_is_a_coded_error(monkeypatch):
+    monkeypatch.setattr(dask_workers, "PATIENCE", 0.0)
+    model = ge.load("linreg")
+    with pytest.raises(ge.errors.WorkersError, match="GE607: there has been no worker for 0 s"):
+        dask.with_workers(model.trainer(**KEYS["linreg"]), model, FakeClient())
 
 
 def break_shards(defect):
@@ -208,7 +250,8 @@ def test_workers_of_another_host_are_asked_through_dask(client, monkeypatch):
     assert bits(model) == bits(trained("linreg", **KEYS["linreg"])[0])
 
 
-def test_without_a_scheduler_a_training_ends_in_a_checkpoint_and_resumes(tmp_path):
+def test_without_a_scheduler_a_training_ends_in_a_checkpoint_and_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr(dask, "WAITING", 300.0)  # however busy the machine is
     keys = {**KEYS["linreg"], "epochs": 50}
     command = [sys.executable, "-m", "graphengine", "cluster", "--workers", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as started:

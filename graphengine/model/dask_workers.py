@@ -45,8 +45,7 @@ class DaskWorkers:
     def __init__(self, client: Any, task: TrainingTask) -> None:
         self._client, self._task = client, task
         self._lost = (*LOST, optional("distributed", "dask").KilledWorker)
-        self._client.wait_for_workers(1, timeout=PATIENCE)
-        self._actors: list[Any] = [None] * len(self._addresses())
+        self._actors: list[Any] = [None] * len(self._waited_for())
         self._turns = itertools.count()
         self._missing, self._looked = 0, time.monotonic()
 
@@ -88,10 +87,8 @@ class DaskWorkers:
             if answer is not None:
                 try:
                     found = self._checked(answer, self._actors[place][0])
-                except GraphEngineError:
-                    raise
-                except self._lost:
-                    self._actors[place] = None
+                except Exception as error:  # noqa: BLE001 - raised if it is no loss
+                    self._give_up(place, error)
                 else:
                     return _opened(found)
             answer = self._sent(request, place, first, stop)
@@ -103,11 +100,19 @@ class DaskWorkers:
             if self._actors[place] is None:
                 self._actors[place] = self._actor()
             return self._actors[place][1].subtotals(request, first, stop)
-        except GraphEngineError:
-            raise
-        except self._lost:
-            self._actors[place] = None
+        except Exception as error:  # noqa: BLE001 - raised if it is no loss
+            self._give_up(place, error)
             return None
+
+    def _give_up(self, place: int, error: Exception) -> None:
+        """Give up an actor whose worker is lost; raises an error that means something else.
+
+        Dask's client raises anything while it closes because its scheduler is gone, which is found next.
+        """
+        is_lost = isinstance(error, self._lost) or self._client.status != "running"
+        if isinstance(error, GraphEngineError) or not is_lost:
+            raise error
+        self._actors[place] = None
 
     def _actor(self) -> tuple[str, Any]:
         """An actor on the worker that has the fewest of them; workers with as many take turns."""
@@ -148,9 +153,16 @@ class DaskWorkers:
         return found
 
     def _addresses(self) -> list[str]:
+        self._require_scheduler()
+        try:
+            return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+        except Exception:
+            self._require_scheduler()  # it may be gone by now
+            raise
+
+    def _require_scheduler(self) -> None:
         if self._client.status != "running":
             raise WorkersError("the scheduler is gone")
-        return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
 
 
 def _opened(answer: Any) -> Subtotals:
