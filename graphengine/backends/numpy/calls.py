@@ -1,8 +1,8 @@
 """Calls: what the NumPy backend makes of instructions, with Python's operators for single numbers.
 
 A plan holds a double scalar as a Python float where Python's operator, many times as fast as NumPy, gives the same
-bits; division by zero and roots of negative numbers, which Python refuses, go through NumPy. What else is called gets
-and gives such numbers as NumPy's.
+bits; division by zero and roots of negative numbers, which Python refuses, give what NumPy gives. Any other function
+gets such numbers as NumPy's, and a double scalar that it gives becomes a Python float.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from graphengine.backends.protocol import Instruction
 from graphengine.ir.nodes import Operand
-from graphengine.ops.shapes import ArrayType, PythonNumber
+from graphengine.ops.shapes import ArrayType, PythonNumber, Shape
 
 
 class Call(NamedTuple):
@@ -74,6 +74,11 @@ def operand_shape(instruction: Instruction) -> tuple[Any, ...]:
 
 LINE = 10_000
 """A dot product of at most this length is computed by one thread of the BLAS library."""
+
+
+def length_of(shape: Shape) -> int:
+    """Return the length of a vector; 0 for another shape, and for a length that is not known."""
+    return shape[0] if len(shape) == 1 and isinstance(shape[0], int) else 0
 
 
 def dot(x: Any, y: Any) -> float:

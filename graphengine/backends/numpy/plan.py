@@ -15,7 +15,7 @@ import numpy as np
 
 from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, large_kinds, updates_last
-from graphengine.backends.numpy.calls import LINE, Call, is_float
+from graphengine.backends.numpy.calls import LINE, Call, is_float, length_of
 from graphengine.backends.numpy.late import FEWEST_NODES, LatePlan, is_of_numbers
 from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
@@ -77,7 +77,7 @@ class Plan:
         self._loops: dict[Any, tuple[list[str], Callable[..., Any]]] = {}
 
     def _lowered(self, exact: bool, fuse: Fuse | None) -> list[Call]:
-        """The calls of the graph, put together by `fuse`; where sums may be reordered, long vectors are cut."""
+        """The calls of the graph, put together by `fuse` or, where sums may be reordered, into tiles."""
         graph = self.graph
         calls = lower(graph, _running(graph))
         if found := claims(graph):
@@ -86,7 +86,9 @@ class Plan:
             calls = with_claims(calls, graph, found)
         if fuse:
             calls = fuse(graph, calls, dict(self._replaced))
-        if (exact and not fuse) or not _has_long_vectors(graph):
+        elif exact:
+            return calls
+        if not _has_long_vectors(graph):
             return calls
         from graphengine.backends.numpy.tiles import in_lines, tile
 
@@ -268,9 +270,8 @@ def _has_units(graph: Graph) -> bool:
 
 
 def _has_long_vectors(graph: Graph) -> bool:
-    """Whether a dot product may be too long for one thread of the BLAS library."""
-    shapes: set[Any] = {kind.shape for kind in graph.types.values()}
-    return any(len(shape) == 1 and isinstance(shape[0], int) and shape[0] > LINE for shape in shapes)
+    """Whether a dot product may be too long for one thread of the BLAS library; tiles are for even longer vectors."""
+    return any(length_of(shape) > LINE for shape in {kind.shape for kind in graph.types.values()})
 
 
 def _running(graph: Graph) -> Running:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, is_large, kinds_by_id
-from graphengine.backends.numpy.calls import LINE, Call, dot
+from graphengine.backends.numpy.calls import LINE, Call, dot, length_of
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.backends.threads import threads
 from graphengine.ir.nodes import Operand
@@ -64,7 +64,7 @@ def _keeps_large(region: Sequence[Call], kept: Sequence[str]) -> bool:
 
 
 def _longest(instructions: Sequence[Call]) -> int:
-    return max(map(_length, kinds_by_id(instructions).values()), default=0)
+    return max([length_of(kind.shape) for kind in kinds_by_id(instructions).values()], default=0)
 
 
 def _apart(instructions: Sequence[Call], eligible: set[str]) -> tuple[list[Call], list[Call]]:
@@ -98,12 +98,8 @@ def in_lines(instructions: Sequence[Call], kinds: Mapping[str, ArrayType]) -> li
 
 def _in_lines(instruction: Call, kinds: Mapping[str, ArrayType]) -> Call:
     """A dot product of long vectors as one by lines."""
-    length = _length(kinds[str(instruction.inputs[0])])
+    length = length_of(kinds[str(instruction.inputs[0])].shape)
     return instruction._replace(function=lined_dot(length), text=None) if length > LINE else instruction
-
-
-def _length(kind: ArrayType) -> int:
-    return kind.shape[0] if len(kind.shape) == 1 and isinstance(kind.shape[0], int) else 0
 
 
 def _is_tileable(instruction: Call, length: int, kinds: Mapping[str, ArrayType]) -> bool:
