@@ -103,7 +103,7 @@ def by_input(
         return named
     columns = listed(columns, lambda: _header(given, graph.inputs), graph.inputs)
     if isinstance(given, Mapping):
-        return {**(_of_mapping(graph, given, columns) if columns else given), **named}
+        return {**_of_mapping(graph, given, columns), **named}
     found = _of_table(graph, given, columns, graph.inputs if useful is None else useful)
     return Supplied({**found, **named}, found.lacking)
 
@@ -158,6 +158,8 @@ def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
 
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
+    if not columns:
+        return given
     there = only(given, _names_of(columns).keys() - graph.inputs.keys())
     asked = {name: what for name, what in without(columns, given).items() if _touches(what, there)}
     if not asked:
