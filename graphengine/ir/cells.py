@@ -126,7 +126,7 @@ def _at(places: Iterable[int], items: Sequence[Any]) -> list[Any]:
 
 
 class BadCells(dict[tuple[str, str, int], _Fault]):
-    """The cells of a table that have no number, by input, column and code, `UNSEEN` or `MISSING`; none at first."""
+    """Collects the cells of a table that have no number, by input, column and code, `UNSEEN` or `MISSING`."""
 
     def add_missing(self, name: str, column: str, places: Sequence[int]) -> None:
         """Count cells of an input that have no value; `places` are their rows or lines."""
@@ -163,7 +163,7 @@ class BadCells(dict[tuple[str, str, int], _Fault]):
             self[name, column, code] = replace(fault, places=[place + 1 for place in fault.places])
 
     def problems(self, inputs: Mapping[str, Input], wording: Wording) -> list[Problem]:
-        """Return a finding for each column, those that begin first in the table first."""
+        """Return the findings by column, in the order of their first cells; a missing value is before an unseen one."""
         found = sorted(self.items(), key=lambda item: (item[1].places[0], item[0][2]))
         return [
             wording.missing(column, fault, inputs[name])

@@ -64,7 +64,10 @@ class Op:
     def arguments(
         self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Inputs and attributes in a call of its NumPy function, no ufunc; attributes bear NumPy's names."""
+        """Split the arguments of its NumPy function, no ufunc, into inputs and attributes.
+
+        Attributes have the names of NumPy's parameters, so the op may lack some.
+        """
         count = 1 if self.signature.variadic else len(self.signature.inputs)
         names = self._parameters(function) if len(args) > count or kwargs else []
         given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}

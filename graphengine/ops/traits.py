@@ -38,7 +38,7 @@ class OpTrait(StrEnum):
     RUNS_FUNCTIONS = "runs_functions"
     """The op runs functions of the file, which are among its attributes."""
     HAS_MODE = "has_mode"
-    """A training step changes nodes of the op. A field `training` implies it."""
+    """A training step sets the mode or the seed of the nodes. A field `training: bool` implies it."""
     ZEROS = "zeros"
     """Each number of the result is 0."""
     ONES = "ones"

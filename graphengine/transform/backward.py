@@ -1,4 +1,7 @@
-"""The backward pass from a scalar, recorded: the `backward` of each node on the path, and the sums of what inputs get.
+"""The backward pass, recorded: the `backward` of each node on the path, and the sums of what its inputs get.
+
+`record_backward` begins at a scalar, `BackwardPass` at any values whose gradients are known. `pruned` makes a graph of
+what was recorded.
 
 A `backward` is recorded once for all nodes alike (`ir/recording.py`): nodes of one instance, on operands of the same
 types, that pass gradients on to the same inputs.

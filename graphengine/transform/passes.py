@@ -343,7 +343,7 @@ def factor_sums(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     factors = _factors(rewriter, node.inputs[0], summed)
     if factors.are_one_array:
         return None
-    insert = partial(rewriter.insert, attributes={}, near=node.id, kind=kind)  # each has the type of the sum
+    insert = partial(rewriter.insert, attributes={}, near=node.id, kind=kind)  # `_is_factor`: none changes the dtype
     result = insert(*_summed(rewriter, factors.arrays, summed))
     for scalar in factors.scalars:
         result = insert("mul", (scalar, result))

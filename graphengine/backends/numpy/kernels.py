@@ -1,4 +1,4 @@
-"""The table of the NumPy backend, from kernel ops to calls of their own."""
+"""The table of the NumPy backend, from kernel ops to their calls; `lowering` makes those of ufuncs."""
 
 from __future__ import annotations
 

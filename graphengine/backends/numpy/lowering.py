@@ -1,7 +1,8 @@
 """From an optimized graph of known shapes to a list of calls: NumPy functions on slots.
 
-Python's operators compute single numbers of double precision (`calls`). An op whose counterpart is a ufunc of NumPy's
-writes into a buffer, one in the table of `kernels` has its own call, and any other calls the node's own `forward`.
+Python's operators compute single numbers of double precision (`calls`). An op whose counterpart is a ufunc of NumPy
+writes into a buffer; of these, products of matrices and vectors have better calls for some shapes. An op in the table
+of `kernels` has its own call, and any other calls the node's own `forward`.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def _lower_one(instruction: Instruction) -> Call:
 
 
 def _by_kernel(instruction: Instruction) -> Call | None:
-    """A call from the table of kernels, which knows nothing of literals, or of a ufunc."""
+    """A call of a ufunc or from a table; the tables know nothing of literals."""
     kernel = PRODUCTS.get(instruction.op) or KERNELS.get(instruction.op)
     if kernel is None:
         return _by_ufunc(instruction)
@@ -195,7 +196,7 @@ def _vecdot(instruction: Instruction) -> Call | None:
 
 
 PRODUCTS: Mapping[str, Callable[[Instruction], Call | None]] = {"matmul": _matmul, "vecdot": _vecdot}
-"""Ufuncs of matrices and vectors."""
+"""Ops that are ufuncs, but not called as such for all shapes."""
 
 
 def _is_open(*kinds: ArrayType | None) -> bool:
