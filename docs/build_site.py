@@ -130,7 +130,7 @@ def entry(name: str) -> str:
     home = f"{value.__module__}.{name}" if hasattr(value, "__module__") else value.__name__
     kind = "module" if not hasattr(value, "__module__") else "class" if isinstance(value, type) else "function"
     members = "" if kind == "function" or name in ("ops", "nodes", "nn", "nll", "shape") else "   :members:\n"
-    if name == "Model":  # its bases are modules of the package, not classes that a reader knows
+    if name == "Model":  # its bases are internal classes, which have no entries of their own
         members += "   :inherited-members:\n"
     heading = f"ge.{name}"
     return f"\n{heading}\n{'-' * len(heading)}\n\n.. auto{kind}:: {home}\n{members}"
