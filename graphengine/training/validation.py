@@ -55,7 +55,7 @@ class Checks:
     ) -> None:
         self.apart = validation is not None
         """Whether there is data to check on that is not trained on."""
-        self.every = checks_of(training, per_epoch, apart=self.apart)
+        self.every = _due(training.validation or ValidationDocument(), per_epoch)
         self._evaluation: Evaluation | None = None
         if outputs := checked_outputs(training, apart=self.apart):
             from graphengine.training.evaluation import Evaluation
@@ -156,7 +156,10 @@ class EarlyStopping:
 
 
 def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: bool = False) -> list[Problem]:
-    """What does not fit together in a training section; `has_validation` says that a caller hands data over."""
+    """What does not fit together in a training section; `has_validation` says that a caller hands data over.
+
+    A section that has no checks, and does not accumulate, is not looked at.
+    """
     problems, validation = metric_problems(training), training.validation
     if training.accumulate > 1 and training.batch_size is None:
         message = "'accumulate' needs a 'batch_size': it sets how many batches make an iteration"
@@ -232,14 +235,8 @@ def checked_outputs(training: TrainingDocument, *, apart: bool) -> dict[str, str
     return {**({VALIDATION_LOSS: training.loss} if apart else {}), **training.metrics}
 
 
-def checks_of(training: TrainingDocument, per_epoch: int, *, apart: bool) -> Every:
-    """When there are checks: as the section says, else after each epoch; never, if there is nothing to check."""
-    section = training.validation or ValidationDocument()
+def _due(section: ValidationDocument, per_epoch: int) -> Every:
+    """When there are checks: as the section says, else after each epoch."""
     if section.every_epochs or section.every_iterations:
         return Every(section.every_epochs, section.every_iterations, per_epoch)
-    return Every(1 if _has_checks(training, apart=apart) else None, None, per_epoch)
-
-
-def _has_checks(training: TrainingDocument, *, apart: bool) -> bool:
-    """Whether there is anything to check: data set apart, a metric, or when to stop early."""
-    return bool(apart or training.metrics or training.early_stopping)
+    return Every(1, None, per_epoch)
