@@ -34,6 +34,7 @@ from graphengine.format.writing import dump_model
 from graphengine.library import models
 from graphengine.limits import Limits
 from graphengine.ops.registry import OPS
+from graphengine.training.loop import Trainer
 from graphengine.wording import escaped
 
 ROOT = Path(__file__).parents[1]
@@ -490,6 +491,14 @@ def test_a_model_with_some_values_is_trained(tmp_path):
     content["parameters"]["other"] = {"shape": [], "initializer": {"type": "zeros"}}
     inputs = ("--input", "x=[1,2]", "--input", "y=[3,6]")
     assert cli_json("run", write(tmp_path / "m.json", content), *inputs)["iterations"] == 2
+
+
+def test_code_of_a_model_that_ends_the_process_is_no_interruption(monkeypatch):
+    def ended(*_):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(Trainer, "chunks", ended)
+    assert cli("train", "linreg", code=3).stderr == ""
 
 
 def test_quiet_prints_nothing():

@@ -53,6 +53,8 @@ def watched(
 
 def note_interruption(trainer: Trainer | SolverTrainer, error: BaseException) -> None:
     """Print how to resume a training that a signal or the loss of its workers has ended."""
+    if isinstance(error, SystemExit) and not isinstance(error, Terminated):
+        return  # code of the model or of a plugin has ended the process
     signal = f"{error.name}: " if isinstance(error, Terminated) else ""
     print_note(signal + _how_to_go_on(trainer))
 

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle", "shard_rows")
 TRAINING_OPTIONS = (*OVERRIDES, "update_rule", "checkpoint", "resume", "log", "plot", "curve", "workers", "dask")
 
-
 NOISE = 1e-6
 """A loss that is larger by less than this part of itself is the same."""
 
@@ -247,7 +246,7 @@ def _train(
 
             with watched(trainer, bar=bar, log=log, unwritten=unwritten) as see:
                 run_to_end(trainer, see)
-    except (KeyboardInterrupt, SystemExit, WorkersError) as error:
+    except (KeyboardInterrupt, SystemExit, WorkersError) as error:  # `Terminated` by a signal is a SystemExit
         from graphengine.cli.progress import note_interruption
 
         note_interruption(trainer, error)
