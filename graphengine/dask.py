@@ -249,10 +249,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 class _Silence:
-    """Those who report themselves what is lost; the first one silences Dask's loggers, and the last one restores them.
-
-    Threads may enter and leave in any order.
-    """
+    """Silences Dask's loggers from the first user to the last, who may be threads that leave in any order."""
 
     def __init__(self) -> None:
         self._lock, self._users = threading.Lock(), 0

@@ -74,7 +74,7 @@ class Resolver:
         self._instances: dict[tuple[str, bytes], Node] = {}
         self._resolved: list[GraphNode] = []
         self._alike: dict[tuple[str, int] | None, GraphNode] = {}
-        self._may_hide_functions = bool(functions) or any(gaps.names.values())
+        self._may_hide_functions = bool(functions) or gaps.around is not None or any(gaps.names.values())
         # a merged dictionary would be built again for each function
         self._ops: Mapping[str, Op | Function] = ChainMap(functions, OPS)  # type: ignore[arg-type]
         self._check_imports()
