@@ -277,6 +277,7 @@ UNCALLED = " ".join(
         "cli.clustering",
         "cli.progress",
         "model.outputs",
+        "model.parted_outputs",
         "data.csv_arrow",
         "fit.solvers",
         "training.validation",

@@ -286,20 +286,12 @@ def _heed_resuming(trainer: Trainer | SolverTrainer, *, strict: bool) -> None:
 
 def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
     """The end of a training."""
+    from graphengine.model.model import outputs_on
+
     batches, warnings = trainer.batches, _training_warnings(trainer.history)
-    outputs = _outputs_on(model, batches, warnings)
+    outputs = outputs_on(model, batches, warnings)
     rows = _trained_on(batches), _checked_on(trainer)
     return Report(model, outputs, batches.samples, trainer.history, *rows, warnings)
-
-
-def _outputs_on(model: Model, batches: Batches, warnings: list[Problem]) -> Mapping[str, Any]:
-    """The outputs on all rows of a training: at once where they fit into memory, else in parts."""
-    ready = model.evaluator.ready_at_once(batches)
-    if ready is not None:
-        return model.predict(batches.whole(), outputs=ready)
-    from graphengine.model.outputs import outputs_in_parts
-
-    return outputs_in_parts(model, batches, warnings)
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> Report:

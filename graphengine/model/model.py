@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from graphengine import gc_pause, hooks
 from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 from graphengine.backends.reference.executor import Executor
+from graphengine.data.batches import Batches
 from graphengine.data.stored import Arrays
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.format.building import sound_graph, with_pointers
@@ -541,6 +542,16 @@ def load(
         model = unless_replaced(path, loaded)
     warn(model.warnings, stacklevel=2)
     return model
+
+
+def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = None) -> dict[str, Any]:
+    """Return the outputs on all samples of batches: at once where they fit into memory, else as `outputs_in_parts`."""
+    ready = model.evaluator.ready_at_once(batches)
+    if ready is not None:
+        return model.predict(batches.whole(), outputs=ready)
+    from graphengine.model.parted_outputs import outputs_in_parts  # few trainings have so much data
+
+    return outputs_in_parts(model.evaluator, batches, warnings)
 
 
 def _run(trainer: Trainer | SolverTrainer, *, progress: bool) -> History:

@@ -1,19 +1,15 @@
-"""The outputs of a model on all samples of its data: at once where they fit into memory, else in parts."""
+"""The outputs of a model for given inputs, or on all samples of its data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
-from operator import or_
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from graphengine.data.batches import Batches
 from graphengine.data.stored import Stored
-from graphengine.errors import ExecutionError, GraphEngineError, InputError, Problem
+from graphengine.errors import InputError
 from graphengine.ir.cells import as_encoded
-from graphengine.model.model import Model
+from graphengine.model.model import Model, outputs_on
 from graphengine.ops.shapes import ArrayType
 
 
@@ -79,42 +75,4 @@ def _in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> O
         for segment in Batches(data, model.graph, batch_size=part).epoch(1):
             for index in range(segment.count):
                 model.forward(as_encoded(segment.batch(index), model.graph.inputs)).check_finite()
-    ready = model.evaluator.ready_at_once(batches)
-    outputs = outputs_in_parts(model, batches) if ready is None else model.predict(batches.whole(), outputs=ready)
-    return Outputs(outputs, batches.samples)
-
-
-def outputs_in_parts(model: Model, batches: Batches, warnings: list[Problem] | None = None) -> dict[str, Any]:
-    """The outputs without a part for each sample, worked on in parts; none if the model takes samples one by one.
-
-    With `warnings` an output that needs all samples at once, where they do not fit, is left out with a warning, and no
-    error.
-    """
-    if batches.takes_single_samples:
-        return {}
-    graph = model.graph
-    fixed = [name for name in model.evaluator.ready(batches.inputs) if graph.types[graph.outputs[name]].is_sized]
-    model.evaluator.require_values([graph.outputs[name] for name in fixed])
-    return _evaluated(model, batches, fixed, warnings)
-
-
-def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[Problem] | None) -> dict[str, Any]:
-    """Outputs worked on in parts of the samples; where one of them does not work, each alone."""
-    from graphengine.training.evaluation import Evaluation
-
-    targets = dict(zip(names, names, strict=True))
-    try:
-        found = Evaluation(model.graph, batches.arrays, targets, model.backend)(model.values)
-    except (ExecutionError, InputError) as error:
-        if warnings is None:
-            raise
-        if len(names) > 1:
-            return reduce(or_, [_evaluated(model, batches, [name], warnings) for name in names])
-        warnings += _left_out(names[0], error)
-        return {}
-    return {name: np.asarray(value) for name, value in found.items()}
-
-
-def _left_out(name: str, error: GraphEngineError) -> list[Problem]:
-    """Warnings that an output is not there, with the reasons."""
-    return [Problem(each.code, f"output '{name}' is left out: {each.message}", each.hint) for each in error.problems]
+    return Outputs(outputs_on(model, batches), batches.samples)
