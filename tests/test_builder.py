@@ -1,6 +1,7 @@
 """The builder writes the same files as an editor does, and its code form is another spelling of a file."""
 
 import inspect
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from documents import document, linreg, parameter
 from hypothesis import given
 from samples import SAMPLES
 from test_properties import few, graphs
+from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.backends.reference.executor import Executor
+from graphengine.cli.app import app
 from graphengine.errors import InputError, InvalidModelError, UsageError
 from graphengine.ir.recording import UnrecordableError
 from graphengine.model.python_code import python_code
@@ -76,6 +79,17 @@ def test_the_code_of_a_shipped_model_builds_the_same_model(path):
     assert {name: value.tobytes() for name, value in made.parameters.items()} == {
         name: value.tobytes() for name, value in shipped.parameters.items()
     }
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_a_file_that_the_printed_code_writes_has_the_fingerprint_of_the_first(path, tmp_path):
+    code, namespace = tmp_path / "code.py", {}
+    shown = CliRunner().invoke(app, ["show", str(path), "--format", "python", "-o", str(code)], catch_exceptions=False)
+    assert shown.exit_code == 0
+    exec(code.read_text(encoding="utf-8").replace("b.model()", f"b.model({str(path)!r})"), namespace)
+    namespace["b"].save(tmp_path / "again.json")
+    again = json.loads((tmp_path / "again.json").read_bytes())
+    assert ge.Model.from_dict(again, path).fingerprint == ge.load(path).fingerprint
 
 
 @pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise

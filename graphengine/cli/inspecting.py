@@ -135,7 +135,7 @@ def show(
     if output_format in PICTURES:
         print_or_write(_drawn(model, output_format, folded=not unfold), output)
     elif output_format is ShowFormat.python:
-        print_or_write(python_code(model.as_document()), output)
+        print_or_write(python_code(model.document), output)
     elif plan:
         plans = describe_plans(model, named_values("--size", sizes))
         print_result(Format(output_format), plans, lambda: print_plans(plans))
