@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from graphengine import gc_pause, hooks
-from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
+from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.data.stored import Arrays
@@ -64,6 +64,15 @@ class Model(Fittable, Pictured):
     InvalidModelError
         With all independent problems, each with its place.
     """
+
+    # declared again, because checkers infer other types from the assignments below than `Portable` declares
+    graph: Graph
+    document: ModelDocument
+    path: Path | None
+    limits: Limits
+    backend: Backend
+    evaluator: Evaluator
+    values: dict[str, Any]
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class Evaluation:
         self._graph, self._backend = part_for(graph, targets), backend
         data = only(data, self._graph.inputs)
         batches = Batches(data, graph, batch_size=1)
-        self.samples = batches.samples
+        self.samples: int = batches.samples
         """How many samples the numbers are of."""
         self._whole = self._whole_in_memory(batches, graph)
         self._program: Program | None = None

@@ -53,15 +53,15 @@ class Checks:
         per_epoch: int,
         backend: Backend,
     ) -> None:
-        self.apart = validation is not None
+        self.apart: bool = validation is not None
         """Whether there is data to check on that is not trained on."""
-        self.every = _due(training.validation or ValidationDocument(), per_epoch)
+        self.every: Every = _due(training.validation or ValidationDocument(), per_epoch)
         self._evaluation: Evaluation | None = None
         if outputs := checked_outputs(training, apart=self.apart):
             from graphengine.training.evaluation import Evaluation
 
             self._evaluation = Evaluation(graph, data if validation is None else validation, outputs, backend)
-        self.early = EarlyStopping(training.early_stopping) if training.early_stopping else None
+        self.early: EarlyStopping | None = EarlyStopping(training.early_stopping) if training.early_stopping else None
 
     @property
     def samples(self) -> int:
@@ -109,7 +109,8 @@ class EarlyStopping:
         self.best: float | None = None
         self.improved: float | None = None
         """The monitored value of the last improvement, from which the next one is measured."""
-        self.iteration, self.waited = 0, 0
+        self.iteration: int = 0
+        self.waited: int = 0
         self.check: dict[str, Any] = {}
         """What the best check found."""
         self.values: dict[str, Any] = {}
