@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from graphengine.backends.protocol import instructions
+from graphengine.backends.protocol import instructions, sources_of
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.registry import OPS
 from graphengine.transform.passes import optimize
@@ -16,21 +16,11 @@ jax.config.update("jax_enable_x64", True)
 
 
 def reduction(function):
-    def kernel(node, types, results):
-        return lambda x: function(x, axis=normalized_axes(node.axis, len(types[0].shape)), keepdims=node.keepdims)
-
-    return kernel
+    return lambda node, *_: lambda x: function(x, axis=normalized_axes(node.axis, jnp.ndim(x)), keepdims=node.keepdims)
 
 
 def reshaped(node, types, results):
     return lambda x, sizes=None: jnp.reshape(x, results[0].shape)
-
-
-def sum_to(node, types, results):
-    shape, wanted = types[0].shape, results[0].shape
-    extra = len(shape) - len(wanted)
-    axes = [axis for axis, size in enumerate(shape) if axis < extra or (wanted[axis - extra] == 1 and size != 1)]
-    return lambda x, sizes=None: jnp.sum(x, axis=tuple(axes)).reshape(wanted)
 
 
 def selecting(node, types, results):
@@ -39,27 +29,43 @@ def selecting(node, types, results):
     return lambda x: jnp.append(jnp.ravel(x), 0.0)[places - 1].astype(results[0].array_dtype)
 
 
+def transposed(kernel, shape, x):
+    return jax.linear_transpose(kernel, jax.ShapeDtypeStruct(shape, x.dtype))(x)[0]
+
+
 def fold(node, types, results):
-    """The transpose of `unfold`: numbers are added up where the patches took them from."""
-    shape = results[0].shape
-    fields = {name: getattr(node, name) for name in ("kernel_size", "stride", "padding", "dilation")}
-    places = places_of(OPS["unfold"].cls(**fields), shape)
-    return lambda x: jnp.zeros(np.prod(shape) + 1, x.dtype).at[places].add(x)[1:].reshape(shape)
+    unfold = OPS["unfold"].cls(**node.model_dump(include={"kernel_size", "stride", "padding", "dilation"}))
+    return lambda x, like=None: transposed(selecting(unfold, results, types), results[0].shape, x)
 
 
 def places_of(node, shape):
     return np.asarray(node.forward(1.0 + np.arange(np.prod(shape), dtype=float).reshape(shape))).astype(int)
 
 
+def sum_to(node, types, results):
+    return lambda x, sizes=None: transposed(lambda z: jnp.broadcast_to(z, x.shape), results[0].shape, x)
+
+
 def slice_add(node, types, results):
-    places = places_of(OPS["slice"].cls(**node.model_dump()), types[0].shape) - 1
-    return lambda x, updates: jnp.ravel(x).at[places].add(updates).reshape(x.shape)
+    cut = selecting(OPS["slice"].cls(**node.model_dump()), types, types[1:])
+    return lambda x, updates: x + transposed(cut, types[0].shape, updates)
 
 
-def one_hot(node, types, results):
-    def kernel(targets):
-        places = jnp.where(targets < 0, targets + node.depth, targets)
-        return (places[..., None] == jnp.arange(node.depth)).astype(node.dtype)
+def scan(node, types, results):
+    kinds, (cutting, stacking) = node.steps(types)[0], node.axes
+    graph = optimize(node.function.graph(kinds))
+
+    def kernel(*values):
+        def step(state, parts):
+            given = dict(enumerate(values)) | state | parts
+            found = [*outputs_of(graph, {name: given[at] for at, name in enumerate(node.function.inputs)}).values()]
+            return dict(zip(node.carried, found, strict=False)), found[len(node.carry) :]
+
+        state = {place: jnp.asarray(values[place], kinds[place].array_dtype) for place in node.carried}
+        parts = {place: jnp.moveaxis(values[place], axis, 0) for place, axis in zip(node.cut, cutting, strict=True)}
+        state, stacks = jax.lax.scan(step, state, parts, node.length, reverse=node.reverse)
+        results = [jnp.moveaxis(each, 0, axis) for each, axis in zip(stacks, stacking, strict=True)]
+        return (*[state[place] for place in node.carried], *results)
 
     return kernel
 
@@ -68,8 +74,6 @@ TABLE = {
     "constant": lambda node, types, results: lambda: jnp.asarray(node.forward()),
     "sum": reduction(jnp.sum),
     "max": reduction(jnp.max),
-    "min": reduction(jnp.min),
-    "prod": reduction(jnp.prod),
     "norm": reduction(lambda x, **over: jnp.sqrt(jnp.sum(jnp.square(x), **over))),
     "sum_to": sum_to,
     "reshape": reshaped,
@@ -81,9 +85,8 @@ TABLE = {
     "unfold": selecting,
     "fold": fold,
     "slice_add": slice_add,
-    "cast": lambda node, types, results: lambda x: jnp.asarray(x).astype(node.dtype),
-    "concat": lambda node, types, results: lambda *xs: jnp.concatenate(xs, node.axis),
-    "one_hot": one_hot,
+    "one_hot": lambda node, types, results: lambda at: jax.nn.one_hot(at % node.depth, node.depth, dtype=node.dtype),
+    "scan": scan,
     "take_along_axis": lambda node, types, results: lambda x, at: jnp.take_along_axis(x, at, axis=node.axis),
     "where": lambda node, types, results: jnp.where,
     "zeros_like": lambda node, types, results: jnp.zeros_like,
@@ -93,13 +96,21 @@ TABLE = {
 
 
 def kernel_of(instruction):
-    made = TABLE.get(instruction.op)
-    if made:
+    if made := TABLE.get(instruction.op):
         return made(instruction.node, instruction.operand_types, instruction.types)
     function = OPS.original(instruction.op).numpy
     if instruction.is_core and isinstance(function, np.ufunc):
         return getattr(jnp, function.__name__)
     raise NotImplementedError(instruction.op)
+
+
+def outputs_of(graph, values):
+    """The outputs of a graph by name, traced from the values of its sources."""
+    known = dict(values)
+    for step in instructions(graph):
+        result = kernel_of(step)(*[known[ref] if isinstance(ref, str) else ref for ref in step.inputs])
+        known.update(zip(step.outputs, result if isinstance(result, tuple) else (result,), strict=True))
+    return {name: known[value] for name, value in graph.outputs.items()}
 
 
 class JaxBackend:
@@ -114,23 +125,13 @@ class JaxBackend:
 
 class JaxProgram:
     def __init__(self, graph, carried):
-        self.steps = [(kernel_of(each), each) for each in instructions(graph)]
         self.outputs, self.carried, self.floats, self.nbytes = dict(graph.outputs), dict(carried), frozenset(), 0
-        used = {name for _, each in self.steps for name in each.inputs} | {*self.outputs.values(), *carried.values()}
-        self.sources = tuple(name for name in graph.sources if name in used)
-        self.compiled = jax.jit(self.traced)
+        self.sources = sources_of(graph, carried)
+        self.compiled = jax.jit(lambda values: outputs_of(graph, values))
 
     def run(self, values):
         found = self.compiled({name: values[name] for name in self.sources})
         return {name: np.asarray(found[name])[()] for name in self.outputs}  # jax sorts the keys of dictionaries
-
-    def traced(self, values):
-        known = {name: values[name] for name in self.sources}
-        for kernel, step in self.steps:
-            operands = [known[ref] if isinstance(ref, str) else ref for ref in step.inputs]
-            result = kernel(*operands)
-            known.update(zip(step.outputs, result if isinstance(result, tuple) else (result,), strict=True))
-        return {name: known[value] for name, value in self.outputs.items()}
 
     def loop(self, groups, values, fed, recorded, record, finish):
         values = dict(values)

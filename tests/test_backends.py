@@ -22,8 +22,6 @@ EXACT = [
     pytest.param(name, marks=[pytest.mark.extra("numba")] if name == "numba" else [])
     for name in sorted(BACKENDS.keys() - {"jax"})  # see test_jax.py
 ]
-SMALL = ("linreg", "mlp_digits")
-"""Models that XLA compiles in little time."""
 JAX_WARNS = pytest.mark.filterwarnings("default")
 
 
@@ -80,7 +78,7 @@ def test_the_reference_backend_trains_a_shipped_model_like_the_numpy_backend(pat
 
 @pytest.mark.extra("jax")
 @JAX_WARNS
-@pytest.mark.parametrize("path", [path for path in TRAINED if path.stem in SMALL], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_a_backend_of_one_table_runs_the_step_of_a_shipped_model(path, monkeypatch):
     monkeypatch.setitem(BACKENDS, "jax-as-a-test", "jax_backend:JaxBackend")
     (one, _), (other, _) = trained(path, "numpy", 3), trained(path, "jax-as-a-test", 3)
