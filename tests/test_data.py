@@ -287,6 +287,15 @@ def test_a_broken_npz_is_refused(tmp_path, content):
     assert "pickle" not in found.message
 
 
+def test_of_arrays_that_do_not_fit_the_first_input_is_reported(tmp_path):
+    names = ["x5", "x2", "x0", "x4", "x1", "x3"]
+    np.savez(tmp_path / "d.npz", **dict.fromkeys(names, np.array(["a"])))
+    inputs, data = {name: ["N"] for name in names}, {"d": {"type": "npz", "path": "d.npz"}}
+    path = write(tmp_path / "m.json", document({"z": ("sum", ["x0"])}, inputs=inputs, data=data))
+    (found,) = cli_json("validate", path, "--data", code=2)["errors"]
+    assert "input 'x5'" in found["message"]
+
+
 def test_a_damaged_npz_is_read_or_refused_and_nothing_else(tmp_path):
     whole = archive_bytes(tmp_path / "d.npz")
     model = saved(tmp_path, {"type": "npz", "path": "d.npz"})

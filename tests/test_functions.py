@@ -283,6 +283,16 @@ def test_a_missing_attribute_of_a_call():
     assert "attribute of function 'scaled': 'axis' is missing" in found.message
 
 
+def test_missing_attributes_of_a_call_are_reported_in_the_order_of_the_function():
+    content = scaled()
+    del content["nodes"][0]["attributes"]
+    (function,) = content["functions"].values()
+    names = ["t", "r", "axis", "s", "q", "v"]
+    function["attributes"] = {name: {} for name in names}
+    found = [problem.message for problem in problems_of(content) if "is missing" in problem.message]
+    assert found == [f"node 's': attribute of function 'scaled': '{name}' is missing" for name in names]
+
+
 @pytest.mark.parametrize("inputs", [[], ["x", "x"], {"y": "x"}, {}])
 def test_wrong_inputs_of_a_call_are_those_of_an_op(inputs):
     content = scaled()

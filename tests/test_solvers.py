@@ -609,6 +609,14 @@ def test_keys_that_mean_nothing_to_a_solver_have_a_remedy():
         rosenbrock(type="lbfgs").train({}, epochs=3)
 
 
+def test_keys_that_mean_nothing_to_a_solver_are_reported_in_one_order():
+    keys = {"epochs": 3, "accumulate": 2, "seed": 4, "shuffle": True, "batch_size": 2, "shard_rows": 1}
+    with pytest.raises(ge.errors.TrainingError) as caught:
+        rosenbrock(type="lbfgs").train({}, **keys)
+    found = [problem.pointer.removeprefix("/training/") for problem in caught.value.problems]
+    assert found == ["batch_size", "shuffle", "seed", "epochs", "accumulate", "shard_rows"]
+
+
 def test_data_that_a_solver_does_not_look_at_is_refused():
     with pytest.raises(
         ge.errors.TrainingError, match=r"GE602: 'validation_data' has no effect with the solver 'lbfgs'"

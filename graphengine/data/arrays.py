@@ -17,7 +17,7 @@ from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_input
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.mappings import only, picked
+from graphengine.mappings import only, picked, without
 
 
 class _Header(NamedTuple):
@@ -71,8 +71,8 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
             require_one(path, "array", array, name, there)
         in_rows = only(names, _read_in_rows(path, archive, names, memory))
         whole = {}
-        for name in names.keys() - in_rows.keys():
-            with _member(archive, names[name]) as member:
+        for name, array in without(names, in_rows).items():
+            with _member(archive, array) as member:
                 whole[name] = as_input(name, np.lib.format.read_array(member, allow_pickle=False), graph.inputs[name])
         found = {**whole, **spooled(_rows(archive, in_rows, memory), graph, memory)}
         return picked(found, names)

@@ -13,6 +13,7 @@ from graphengine.format.findings import problems_of
 from graphengine.format.kinds import SOLVERS
 from graphengine.format.salvage import Gaps
 from graphengine.ir.graph import Graph
+from graphengine.mappings import without
 from graphengine.ops.shapes import broadcast_shapes
 from graphengine.transform.path import differentiable_toward
 
@@ -46,8 +47,8 @@ def _placed(problem: Problem, solver: str) -> Problem:
 
 
 def _unused(training: TrainingDocument) -> Iterator[Problem]:
-    for key in training.model_fields_set - set(USED):
-        if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
+    for key, field in TrainingDocument.model_fields.items():
+        if key not in USED and getattr(training, key) != field.get_default():
             solver = training.optimizer.type
             message = f"'{key}' has no effect with the solver '{solver}', which uses all samples in each iteration"
             instead = "write 'max_iterations'" if key == "epochs" else "leave it out"
@@ -83,8 +84,8 @@ def _problems_of_weights(known: Mapping[str, str], graph: Graph) -> list[Problem
     problems: list[Problem] = []
     if "residual" in known:
         learned = differentiable_toward(graph, graph.trainable)
-        for key in known.keys() & {"sigma", "weights"}:
-            problems += _weight_problems(key, known[key], known["residual"], graph, learned)
+        for key, value in without(known, ("residual",)).items():
+            problems += _weight_problems(key, value, known["residual"], graph, learned)
     return problems
 
 

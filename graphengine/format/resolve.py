@@ -33,7 +33,7 @@ from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
-from graphengine.mappings import only, without
+from graphengine.mappings import absent, only, without
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of, instance_of
@@ -313,7 +313,8 @@ class Resolver:
 
     def _check_call(self, index: int, spec: NodeDocument, function: Function) -> None:
         """Report attributes that are missing, and a function that no node can call."""
-        for name in function.document.attributes.keys() - spec.get("attributes", {}).keys() - function.defaults.keys():
+        given = spec.get("attributes", {}).keys() | function.defaults.keys()
+        for name in absent(function.document.attributes, given):
             message = f"attribute of function '{function.name}': '{name}' is missing"
             self._add("GE213", message, f"/nodes/{index}", spec["id"])
         if function.uncallable:

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphengine.errors import ExecutionError
 from graphengine.ir.graph import Graph
+from graphengine.mappings import present
 
 
 def categories_of(output: str, speaking: Mapping[str, str], graph: Graph) -> tuple[str | float, ...]:
@@ -25,7 +26,7 @@ def labeled(outputs: Mapping[str, Any], speaking: Mapping[str, str], graph: Grap
         GE406 for an index that no category has.
     """
     found = dict(outputs)
-    for name in speaking.keys() & found.keys():
+    for name in present(speaking, found):
         indices = np.asarray(found[name])
         if indices.dtype.kind not in "iu":
             continue
