@@ -141,6 +141,14 @@ def test_it_is_computed_of_the_whole_where_that_fits_and_else_refused(folder):
     assert "declare 'merge' in its class" in error["hint"]
 
 
+def test_a_metric_that_is_an_array_is_no_score(folder):
+    keys = {"metrics": {"errors": "error", "mae": "length"}, "data": "train"}
+    path = write(folder / "m.json", regression(data=SOURCE, training=training(**keys)))
+    found = cli("evaluate", path)
+    assert found["metrics"]["mae"] == pytest.approx(expected()["length"], rel=1e-12)
+    assert "errors" not in found["metrics"]
+
+
 def test_a_metric_of_a_training_is_refused_before_it_begins(folder):
     keys = {"metrics": {"worst": "worst"}, "batch_size": 100, "loss": "loss", "learning_rate": 0.1, "epochs": 1}
     model = ge.Model.from_dict(ranked(), limits=Limits(array_bytes=100_000))

@@ -19,7 +19,7 @@ from graphengine.ir.graph import Graph
 from graphengine.model.evaluator import Evaluator, not_computable
 from graphengine.model.scores import ClassCounts, ClassScores, Errors
 from graphengine.ops.families.activations import Sigmoid
-from graphengine.ops.shapes import Shape, Size
+from graphengine.ops.shapes import ArrayType, Shape, Size
 from graphengine.training.evaluation import Evaluation, largest_part
 from graphengine.training.splitting import split
 
@@ -138,18 +138,18 @@ def score_names(model: EvaluationSubject) -> list[str]:
 def _wanted(model: EvaluationSubject) -> dict[str, str]:
     """The values of the scores that are numbers, by their names."""
     graph, section = model.evaluator.graph, model.document.training
-    values = _scores(graph, section) if section else _scalars(graph)
-    return {name: value for name, value in values.items() if graph.types[value].array_dtype.kind in "fiub"}
+    values = _scores(graph, section) if section else graph.outputs
+    return {name: value for name, value in values.items() if _is_number(graph.types[value])}
 
 
-def _scalars(graph: Graph) -> dict[str, str]:
-    return {name: value for name, value in graph.outputs.items() if graph.types[value].shape == ()}
+def _is_number(kind: ArrayType) -> bool:
+    return kind.shape == () and kind.array_dtype.kind in "fiub"
 
 
 def _scores(graph: Graph, section: TrainingDocument) -> dict[str, str]:
-    """The values of the loss, under an empty name, the other outputs that are one number, and the metrics."""
+    """The values of the loss, under an empty name, the other outputs, and the metrics."""
     loss = graph.value_name(section.loss)
-    others = {name: value for name, value in _scalars(graph).items() if value != loss}
+    others = {name: value for name, value in graph.outputs.items() if value != loss}
     return {"": loss, **others, **{name: graph.value_name(of) for name, of in section.metrics.items()}}
 
 
