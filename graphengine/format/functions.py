@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from graphlib import TopologicalSorter
+from threading import Lock
 from typing import Any, TypeAlias
 
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument, references_of
@@ -196,9 +197,17 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and type(value) is not bool and abs(value) <= sys.float_info.max
 
 
-@cache
+_MAKING = Lock()
+
+
 def shipped_functions() -> Table:
-    """The functions that come with the package, by the name under which a file calls them."""
+    """The functions that come with the package, by the name under which a file calls them; the same for all threads."""
+    with _MAKING:
+        return _shipped_functions()
+
+
+@cache
+def _shipped_functions() -> Table:
     return {
         f"{domain}.{name}": Function(f"{domain}.{name}", file, file.opset_imports, domain)
         for domain in DOMAINS

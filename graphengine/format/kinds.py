@@ -56,8 +56,15 @@ class Kinds(Mapping[str, type[Kind]]):
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such a class; to find out, the module of the shipped ones is not imported."""
+        if name in self._classes:
+            return True
         module, shipped = hooks.shipped_kinds[self.what]
-        return name in self._classes or (module not in sys.modules and name in shipped.split())
+        if name not in shipped.split():
+            return False
+        if module in sys.modules:
+            self._load()  # waits for another thread that is importing it
+            return name in self._classes
+        return True
 
     def __iter__(self) -> Iterator[str]:
         self._load()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -272,7 +273,14 @@ class ShippedFiles(Mapping[str, FunctionFile]):
         return len(self._names)
 
 
-shipped_files = cache(ShippedFiles)
+_files_in = cache(ShippedFiles)
+_LISTING = Lock()
+
+
+def shipped_files(package: str, folder: str) -> ShippedFiles:
+    """Return the function files in a folder of this package: the same for all threads, as `is` compares them."""
+    with _LISTING:
+        return _files_in(package, folder)
 
 
 _SHORT = 2**15

@@ -92,11 +92,20 @@ class Registry(Mapping[str, Op]):
         self._by_function: dict[Any, Op] = {}
         self._by_class: dict[type[Node], Op] = {}
         self._first: dict[str, Op] = {}
+        self._whole: set[str] = set()
+        """Names whose modules are imported to the end."""
 
     def __getitem__(self, name: str) -> Op:
-        if name not in self._ops and domain_of(name) == CORE:
-            _import_family(name)
+        if name not in self._whole:
+            self._load(name)
         return self._ops[name]
+
+    def _load(self, name: str) -> None:
+        """Import the module of a shipped op to its end: another thread may have entered the op and not the rest yet."""
+        if name in hooks.shipped_ops or (name not in self._ops and domain_of(name) == CORE):
+            _import_family(name)
+        if name in self._ops:
+            self._whole.add(name)
 
     def __iter__(self) -> Iterator[str]:
         _import_families()
@@ -118,8 +127,8 @@ class Registry(Mapping[str, Op]):
 
     def original(self, name: str) -> Op:
         """The op that had a name first: of a name of this package, the shipped one, even where it was replaced."""
-        if name not in self._first:
-            _import_family(name)
+        if name not in self._whole:
+            self._load(name)
         return self._first[name]
 
     def enter(
