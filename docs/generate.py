@@ -15,6 +15,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 import graphengine.ops.families
+from graphengine.backends.protocol import instructions
 from graphengine.cli.app import app
 from graphengine.errors import CODES
 from graphengine.explanations import EXPLANATIONS
@@ -321,8 +322,8 @@ optimizer, or which gradient a graph comes from. `tests/jax_backend.py` is a com
 
 ## Kernel ops
 
-After optimization the training steps of all shipped models consist of the ops below, so a backend that has them runs
-these models. The last column is the number of steps that use an op.
+After optimization the training steps of all shipped models, and the functions that their loops run, consist of the ops
+below, so a backend that has them runs these models. The last column is the number of steps that use an op.
 
 | op | formula | steps |
 |---|---|---|
@@ -331,11 +332,21 @@ these models. The last column is the number of steps that use an op.
 
 def backends_page():
     """The page of backends, with the kernel ops of the shipped models."""
-    steps = [{node.op for node in graph.nodes} for graph in optimized_steps()]
+    steps = [kernel_ops(graph) for graph in optimized_steps()]
     counts = {op: sum(op in ops for ops in steps) for op in sorted(set.union(*steps))}
     formulas = {op: _code(OPS[op].docstring.formula).replace("|", "\\|") for op in counts}
     rows = [f"| `{op}` | {formulas[op]} | {count} |" for op, count in counts.items()]
     return BACKENDS + "\n".join(rows) + "\n"
+
+
+def kernel_ops(graph):
+    """The ops of a graph, and those of the functions that its loops run."""
+    found = {node.op for node in graph.nodes}
+    for each in instructions(graph):
+        if each.op == "scan":
+            types, _ = each.node.steps(each.operand_types)
+            found |= kernel_ops(optimize(each.node.function.graph(types)))
+    return found
 
 
 def optimized_steps():
