@@ -483,7 +483,7 @@ def started(command, folder, **keys):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
+def test_a_signal_saves_and_says_how_to_resume(tmp_path, name):
     path, folder, number = endless(tmp_path), tmp_path / "folder", getattr(signal, name)
     child = started(["-m", "graphengine", "train", path, "--checkpoint", folder], folder)
     child.send_signal(number)

@@ -56,10 +56,10 @@ def note_interruption(trainer: Trainer | SolverTrainer, error: BaseException) ->
     if isinstance(error, SystemExit) and not isinstance(error, Terminated):
         return  # code of the model or of a plugin has ended the process
     signal = f"{error.name}: " if isinstance(error, Terminated) else ""
-    print_note(signal + _how_to_go_on(trainer))
+    print_note(signal + _how_to_resume(trainer))
 
 
-def _how_to_go_on(trainer: Trainer | SolverTrainer) -> str:
+def _how_to_resume(trainer: Trainer | SolverTrainer) -> str:
     """What there is of an interrupted training, and where."""
     from graphengine.fit.solver_trainer import SolverTrainer
 
