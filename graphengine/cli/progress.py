@@ -56,11 +56,11 @@ def note_interruption(trainer: Trainer | SolverTrainer, error: BaseException) ->
     if isinstance(error, SystemExit) and not isinstance(error, Terminated):
         return  # code of the model or of a plugin has ended the process
     signal = f"{error.name}: " if isinstance(error, Terminated) else ""
-    print_note(signal + _how_to_resume(trainer))
+    print_note(signal + _state_of(trainer))
 
 
-def _how_to_resume(trainer: Trainer | SolverTrainer) -> str:
-    """What there is of an interrupted training, and where."""
+def _state_of(trainer: Trainer | SolverTrainer) -> str:
+    """How far an interrupted training came, and how to resume it."""
     from graphengine.fit.solver_trainer import SolverTrainer
 
     done = f"interrupted after iteration {len(trainer.history)}"
